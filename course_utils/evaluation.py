@@ -1,0 +1,158 @@
+"""Measuring: retrieval metrics, answer metrics, and how sure one can be of a difference."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pytrec_eval
+from llama_index.core.schema import NodeWithScore
+
+from course_utils.corpus import Question, Span
+from course_utils.generation import Answer
+
+# --- retrieval ------------------------------------------------------------------------------------
+
+
+def page_run(found: Sequence[NodeWithScore]) -> dict[str, float]:
+    """A ranking of pages out of a ranking of nodes: a page scores as its best node.
+
+    Args:
+        found: retrieved nodes, higher scores better.
+    """
+    run: dict[str, float] = {}
+    for hit in found:
+        page = hit.node.ref_doc_id or hit.node.node_id
+        run[page] = max(hit.get_score(), run.get(page, -np.inf))
+    return run
+
+
+def retrieval_scores(
+    runs: Mapping[str, Mapping[str, float]],
+    questions: Sequence[Question],
+    metrics: Sequence[str] = ("recall_5", "recip_rank", "ndcg_cut_10"),
+    least_grade: int = 2,
+) -> dict[str, np.ndarray]:
+    """Score rankings with trec_eval's own code (pytrec_eval: Van Gysel and de Rijke, 2018).
+
+    Args:
+        runs: question id to {document id: score}; a missing or empty one scores 0.
+        questions: those with grades; the others are left out.
+        metrics: trec_eval names, such as "recall_5" or "ndcg_cut_10".
+        least_grade: the lowest grade that counts as relevant for binary metrics.
+
+    Returns:
+        For each metric the scores of the judged questions, in their order.
+    """
+    judged = [question for question in questions if question.grades]
+    # trec_eval fills its cut-offs by family; asking for "recall.5" gives "recall_5".
+    wanted = {re.sub(r"_(\d+)$", r".\1", metric) for metric in metrics}
+    evaluator = pytrec_eval.RelevanceEvaluator(
+        {question.id: question.grades for question in judged}, wanted, relevance_level=least_grade
+    )
+    scores = evaluator.evaluate({q.id: dict(runs.get(q.id, {})) for q in judged})
+    return {
+        metric: np.array([scores.get(question.id, {}).get(metric, 0.0) for question in judged])
+        for metric in metrics
+    }
+
+
+def gold_coverage(found: Sequence[NodeWithScore], gold: Sequence[Span]) -> float:
+    """The share of gold characters that stand in the retrieved nodes, 0 to 1.
+
+    Args:
+        found: retrieved nodes with offsets into their pages.
+        gold: the spans that answer the question, at least one.
+    """
+    covered = total = 0
+    for span in gold:
+        wanted = np.zeros(span.end - span.start, dtype=bool)
+        for hit in found:
+            if hit.node.ref_doc_id == span.page:
+                start, end = hit.node.start_char_idx, hit.node.end_char_idx  # type: ignore[attr-defined]
+                wanted[max(start - span.start, 0) : max(end - span.start, 0)] = True
+        covered += int(wanted.sum())
+        total += len(wanted)
+    return covered / total
+
+
+# --- answers --------------------------------------------------------------------------------------
+
+
+def normalise(text: str) -> list[str]:
+    """Lower-case words and numbers; "12,000" is 12000, and articles and punctuation go."""
+    text = re.sub(r"(?<=\d),(?=\d{3}\b)", "", text.lower())
+    return [word for word in re.findall(r"\d+\.\d+|\w+", text) if word not in ("a", "an", "the")]
+
+
+def is_correct(answer: Answer, question: Question) -> bool:
+    """Whether an answer contains the right one, or an accepted variant of it, as whole words."""
+    said = normalise(answer.text)
+    for variant in (question.answer, *question.accepted):
+        wanted = normalise(variant)
+        starts = range(len(said) - len(wanted) + 1)
+        if wanted and any(said[i : i + len(wanted)] == wanted for i in starts):
+            return True
+    return False
+
+
+def cites_gold(answer: Answer, question: Question) -> bool:
+    """Whether the page an answer points at is one that answers the question."""
+    return answer.page in {span.page for span in question.gold}
+
+
+def token_f1(text: str, right: str) -> float:
+    """Word overlap with the right answer, 0 to 1, as SQuAD counts it (Rajpurkar et al., 2016)."""
+    said, wanted = Counter(normalise(text)), Counter(normalise(right))
+    shared = (said & wanted).total()
+    return 2 * shared / (said.total() + wanted.total()) if shared else 0.0
+
+
+# --- how sure -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over ``n`` questions with its 95 % bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+
+def estimate(values: Sequence[float] | np.ndarray, draws: int = 10_000, seed: int = 0) -> Estimate:
+    """The mean and its percentile bootstrap interval (Efron and Tibshirani, 1993).
+
+    Args:
+        values: one number (or truth value) a question; for two systems compared on the same
+            questions pass the differences, which makes the bootstrap paired.
+        draws: resamples.
+        seed: of the resampling.
+
+    Raises:
+        ValueError: there are no values.
+    """
+    numbers = np.asarray(values, dtype=float)
+    if numbers.size == 0:
+        raise ValueError("There is nothing to average: the list of values is empty.")
+    picks = np.random.default_rng(seed).integers(0, numbers.size, (draws, numbers.size))
+    low, high = np.percentile(numbers[picks].mean(axis=1), [2.5, 97.5])
+    return Estimate(float(numbers.mean()), float(low), float(high), numbers.size)
+
+
+def paired_difference(
+    after: Sequence[float] | np.ndarray, before: Sequence[float] | np.ndarray
+) -> Estimate:
+    """The mean of ``after - before`` on the same questions, with its paired bootstrap interval."""
+    if len(after) != len(before):
+        raise ValueError(
+            f"A paired comparison needs the same questions: {len(after)} and {len(before)}."
+        )
+    return estimate(np.asarray(after, dtype=float) - np.asarray(before, dtype=float))

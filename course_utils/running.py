@@ -1,0 +1,89 @@
+"""Running notebooks from a cold start, with a live bar, into one ledger."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from tqdm import tqdm
+
+from course_utils import claims
+
+NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+
+
+class RunError(RuntimeError):
+    """A notebook is missing or one of its cells failed."""
+
+
+def find_notebooks(names: list[str]) -> list[Path]:
+    """Notebooks by name, file or number ("01"); all of the course, in reading order, when empty."""
+    every = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
+    found = []
+    for name in names:
+        stem = Path(name).stem
+        matches = [path for path in every if path.stem == stem or path.stem.split("_")[0] == stem]
+        if not matches:
+            known = ", ".join(path.stem for path in every)
+            raise RunError(f"There is no notebook {name!r}; the course has {known}.")
+        found += matches
+    return found or every
+
+
+def run(notebooks: list[Path], store: bool = False, cell_seconds: int = 900) -> dict[str, dict]:
+    """Execute notebooks and update the ledger after each.
+
+    Args:
+        notebooks: files, run one after the other, each in a kernel of its own.
+        store: also write the outputs back into the files.
+        cell_seconds: the longest a cell may take.
+
+    Returns:
+        The whole ledger: {notebook: {"seconds", "peak_bytes", "claims"}}.
+
+    Raises:
+        RunError: a cell failed; notebooks before it are in the ledger.
+    """
+    ledger = claims.load_ledger()
+    for path in notebooks:
+        with tempfile.TemporaryDirectory() as folder:
+            lines = Path(folder) / "claims.jsonl"
+            notebook = _execute(path, lines, cell_seconds)
+            ledger |= claims.read_lines(lines)
+        if store:
+            _write(path, nbformat.writes(notebook))
+        ledger = {name: ledger[name] for name in sorted(ledger)}
+        _write(claims.LEDGER, json.dumps(ledger, indent=1, ensure_ascii=False) + "\n")
+    return ledger
+
+
+def _execute(path: Path, lines: Path, cell_seconds: int) -> nbformat.NotebookNode:
+    notebook = nbformat.read(path, as_version=4)
+    cells = sum(cell.cell_type == "code" for cell in notebook.cells)
+    with tqdm(total=cells, desc=path.stem, unit="cell") as bar:
+        client = NotebookClient(
+            notebook,
+            timeout=cell_seconds,
+            kernel_name="python3",
+            resources={"metadata": {"path": str(path.parent)}},
+            record_timing=False,
+            store_widget_state=False,
+            on_cell_executed=lambda **_: bar.update(),
+        )
+        try:
+            client.execute(env=os.environ | {"COURSE_LEDGER": str(lines), "COURSE_PROGRESS": "0"})
+        except CellExecutionError as error:
+            last = str(error).strip().splitlines()[-1]
+            raise RunError(f"{path.name} stopped at cell {bar.n + 1} of {cells}: {last}") from error
+    return notebook
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf8")
+    partial.replace(path)

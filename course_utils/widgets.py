@@ -1,0 +1,140 @@
+"""The explorers: thin views over a real computation.
+
+A view shows what the functions below it return and holds no logic of its own. Every callback
+reports its error in the view, because JupyterLab shows a callback's exception nowhere.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ipywidgets as ipw
+from IPython.display import HTML
+from llama_index.core import Document
+from llama_index.core.schema import NodeWithScore
+
+from course_utils.corpus import Question, Span
+from course_utils.generation import Chat, count_tokens, generate, rag_chat
+from course_utils.models import Endpoint, LanguageModel
+from course_utils.retrieval import DenseRetriever
+
+
+class View(ipw.VBox):
+    """A box of widgets whose plain-text form is the same everywhere."""
+
+    def __init__(self, children: Sequence[ipw.Widget], name: str) -> None:
+        super().__init__(list(children))
+        self._name = name
+
+    def __repr__(self, **_: Any) -> str:
+        return f"{self._name} (run the cell to use it)"
+
+
+class PageView(HTML):
+    """A page's text as HTML with some of it marked."""
+
+    def __init__(self, document: Document, marked: Sequence[Span], context: int = 300) -> None:
+        """Show the part of a page around its marked spans.
+
+        Args:
+            document: the page.
+            marked: spans of that page, at least one.
+            context: characters shown before the first and behind the last.
+        """
+        text = document.text
+        start = max(min(span.start for span in marked) - context, 0)
+        end = min(max(span.end for span in marked) + context, len(text))
+        pieces, place = ["… " if start else ""], start
+        for span in sorted(marked, key=lambda span: span.start):
+            pieces += [
+                html.escape(text[place : span.start]),
+                f"<mark><b>{html.escape(text[span.start : span.end])}</b></mark>",
+            ]
+            place = span.end
+        pieces += [html.escape(text[place:end]), " …" if end < len(text) else ""]
+        title = html.escape(f"{document.metadata['title']} ({document.metadata['path']})")
+        body = f"<pre style='white-space:pre-wrap'>{''.join(pieces)}</pre>"
+        super().__init__(f"<p><b>{title}</b></p>{body}")
+        self.page = document.node_id
+
+    def __repr__(self) -> str:
+        return f"page {self.page}, with the cited words marked"
+
+
+def rag_explorer(
+    retriever: DenseRetriever, llm: LanguageModel | Endpoint, questions: Sequence[Question]
+) -> View:
+    """Choose a question and k; see what is retrieved, the prompt that goes in, and the answer.
+
+    Args:
+        retriever: what to search.
+        llm: who answers, when the button is pressed.
+        questions: those on offer.
+    """
+    choice = ipw.Dropdown(
+        options=[(question.text, i) for i, question in enumerate(questions)],
+        description="Question",
+        layout=ipw.Layout(width="98%"),
+    )
+    top_k = ipw.IntSlider(value=3, min=1, max=10, description="k (sources)")
+    ask = ipw.Button(description="Answer", tooltip="Let the model answer from these sources")
+    sources, prompt, answer = ipw.HTML(), ipw.HTML(), ipw.HTML()
+
+    def state() -> tuple[Question, list[NodeWithScore], Chat]:
+        question = questions[choice.value]
+        found = retriever.search([question.text], top_k.value)[0]
+        return question, found, rag_chat(question.text, found)
+
+    def show(_: Any = None) -> None:
+        question, found, chat = state()
+        sources.value = sources_html(question, found)
+        size = f" ({count_tokens(llm, chat)} tokens)" if isinstance(llm, LanguageModel) else ""
+        text = html.escape(chat[-1]["content"])
+        prompt.value = (
+            f"<details><summary>The prompt{size}</summary>"
+            f"<pre style='white-space:pre-wrap'>{text}</pre></details>"
+        )
+        answer.value = ""
+
+    def reply(_: Any) -> None:
+        question, _found, chat = state()
+        said = html.escape(generate(llm, [chat])[0])
+        answer.value = status(f"<b>Answer:</b> {said}<br><b>Right:</b> {question.answer}")
+
+    for control in (choice, top_k):
+        control.observe(guarded(show, answer), names="value")
+    ask.on_click(guarded(reply, answer))
+    show()
+    return View([choice, top_k, sources, prompt, ask, answer], "RAG explorer")
+
+
+def sources_html(question: Question, found: Sequence[NodeWithScore]) -> str:
+    """Retrieved nodes as a table; those from a page that answers the question are marked."""
+    gold = {span.page for span in question.gold}
+    rows = "".join(
+        f"<tr><td>{rank}</td><td>{hit.get_score():.3f}</td>"
+        f"<td style='text-align:left'>{html.escape(hit.node.metadata['title'])}</td>"
+        f"<td>{'✔ gold page' if hit.node.ref_doc_id in gold else ''}</td></tr>"
+        for rank, hit in enumerate(found, start=1)
+    )
+    heads = "<th>rank</th><th>cosine</th><th>page</th><th></th>"
+    return f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+def guarded(callback: Callable[[Any], None], where: ipw.HTML) -> Callable[[Any], None]:
+    """A callback that writes what went wrong into ``where`` in place of raising."""
+
+    def run(event: Any) -> None:
+        try:
+            callback(event)
+        except Exception as error:  # a learner must see it, whatever it is
+            where.value = status(f"<b>That did not work:</b> {html.escape(str(error))}")
+
+    return run
+
+
+def status(inner: str) -> str:
+    """HTML that a screen reader announces when it changes."""
+    return f"<div role='status' aria-live='polite'>{inner}</div>"

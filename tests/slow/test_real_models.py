@@ -1,0 +1,127 @@
+"""The two real models: that they are the official ones, load in bounded memory, and agree."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from course_utils import generation, models
+from course_utils.models import Embedder, LanguageModel
+
+
+@pytest.fixture(scope="module")
+def llm() -> LanguageModel:
+    loaded = models.load_generator()
+    assert isinstance(loaded, LanguageModel)
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def embedder() -> Embedder:
+    return models.load_embedder()
+
+
+def test_the_tokenizer_is_the_official_one(llm: LanguageModel) -> None:
+    tokenizer = llm.tokenizer
+    assert (tokenizer.bos_token, tokenizer.eos_token) == ("<|im_start|>", "<|im_end|>")
+    assert tokenizer.convert_tokens_to_ids(["<|endoftext|>", "<|im_start|>", "<|im_end|>"]) == [
+        0,
+        1,
+        2,
+    ]
+    assert len(tokenizer) == 49152
+    # The official pre-tokenizer cuts digits off before white space is grouped.
+    assert tokenizer.tokenize("x\n\n12 a") == ["x", "ĊĊ", "1", "2", "Ġa"]
+
+
+def test_the_chat_template_is_the_official_one(llm: LanguageModel) -> None:
+    chat = [{"role": "user", "content": "hi"}]
+    text = llm.tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+    assert text == (
+        "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face"
+        "<|im_end|>\n<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
+    )
+
+
+def test_a_known_prompt_is_answered_and_stops(llm: LanguageModel) -> None:
+    chat = [{"role": "user", "content": "What is the capital of France?"}]
+    assert generation.generate(llm, [chat]) == ["The capital of France is Paris."]
+    assert llm.model.generation_config.eos_token_id == 2
+
+
+def test_batches_answer_as_single_prompts_do(llm: LanguageModel) -> None:
+    texts = [
+        "What is the capital of Italy?",
+        "Name a colour.",
+        "Say hello to Ms Okafor, please. " * 9,
+    ]
+    chats = [[{"role": "user", "content": text}] for text in texts]
+    alone = [generation.generate(llm, [chat])[0] for chat in chats]
+    assert generation.generate(llm, chats) == alone
+
+
+def test_option_scores_equal_the_models_own_loss(llm: LanguageModel) -> None:
+    chat = [{"role": "user", "content": "What is the capital of France?"}]
+    options = ["Paris", "The capital of France is Paris."]
+    scores = generation.option_scores(llm, chat, options)
+    prompt = llm.tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False)
+    for option, score in zip(options, scores, strict=True):
+        ids = llm.tokenizer(option, add_special_tokens=False)["input_ids"]
+        labels = torch.tensor([[-100] * len(prompt) + ids])
+        loss = llm.model(torch.tensor([prompt + ids]), labels=labels).loss.item()
+        assert score == pytest.approx(-loss, abs=1e-3)
+
+
+def test_embeddings_do_not_depend_on_the_batch(embedder: Embedder) -> None:
+    texts = ["a crib", "the lantern's battery is low " * 20, "", "x " * 600]
+    together = embedder.encode(texts, tokens_per_batch=300)
+    alone = np.vstack([embedder.encode([text]) for text in texts])
+    assert np.allclose(together, alone, atol=1e-5)
+    assert np.allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
+
+
+def test_text_behind_the_limit_is_not_read(embedder: Embedder) -> None:
+    assert embedder.max_tokens == 256
+    long = "word " * 300
+    same, other = embedder.encode([long + "alpha", long + "omega"])
+    assert np.array_equal(same, other)
+
+
+def test_similar_texts_are_near(embedder: Embedder) -> None:
+    a, b, c = embedder.encode(
+        ["A man is eating food.", "A man eats something.", "The sky is blue."]
+    )
+    assert a @ b > 0.7 > 0.3 > a @ c
+
+
+def test_the_digest_sees_one_changed_weight(llm: LanguageModel) -> None:
+    before = models.weights_digest(llm.model)
+    weight = llm.model.model.layers[3].mlp.up_proj.weight
+    with torch.no_grad():
+        kept = weight[0, 0].item()
+        weight[0, 0] += 1e-3
+        assert models.weights_digest(llm.model) != before
+        weight[0, 0] = kept
+    assert models.weights_digest(llm.model) == before
+
+
+def test_both_models_fit_beside_torch() -> None:
+    code = (
+        "from course_utils import claims, models\n"
+        "e, g = models.load_embedder(), models.load_generator()\n"
+        "e.encode(['a crib'])\n"
+        "import psutil; print(psutil.Process().memory_info().rss)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    resident = int(done.stdout)
+    print(f"\nboth models loaded: {resident / 1e9:.2f} GB resident, libraries included")
+    assert resident < 1.2e9
+
+
+def test_verify_accepts_what_fetch_brought() -> None:
+    for name in models.REGISTRY:
+        assert models.verify(name)

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from llama_index.core.schema import NodeRelationship, NodeWithScore, RelatedNodeInfo, TextNode
+
+from course_utils.corpus import Question, Span
+from course_utils.evaluation import (
+    cites_gold,
+    estimate,
+    gold_coverage,
+    is_correct,
+    normalise,
+    page_run,
+    paired_difference,
+    retrieval_scores,
+    token_f1,
+)
+from course_utils.generation import Answer
+
+
+def hit(page: str, start: int, end: int, score: float = 1.0) -> NodeWithScore:
+    node = TextNode(text="x", start_char_idx=start, end_char_idx=end)
+    node.relationships[NodeRelationship.SOURCE] = RelatedNodeInfo(node_id=page)
+    return NodeWithScore(node=node, score=score)
+
+
+GRADES = st.dictionaries(st.sampled_from("abcdefgh"), st.integers(0, 2), min_size=1)
+RUNS = st.dictionaries(st.sampled_from("abcdefghij"), st.floats(-5, 5, width=16), max_size=10)
+
+
+@given(grades=GRADES, run=RUNS)
+@settings(deadline=None)
+def test_metrics_equal_their_formulas(grades: dict[str, int], run: dict[str, float]) -> None:
+    scores = retrieval_scores({"q": run}, [Question(id="q", text="?", grades=grades)])
+    # trec_eval breaks ties by document id, the later one first.
+    ranked = sorted(run, key=lambda page: (run[page], page), reverse=True)
+    right = {page for page, grade in grades.items() if grade >= 2}
+    recall = len(right & set(ranked[:5])) / len(right) if right else 0.0
+    first = next((1 / rank for rank, page in enumerate(ranked, 1) if page in right), 0.0)
+    gains = [grades.get(page, 0) for page in ranked[:10]]
+    ideal = sorted(grades.values(), reverse=True)[:10]
+    dcg, best = (
+        sum(gain / math.log2(rank + 1) for rank, gain in enumerate(row, 1))
+        for row in (gains, ideal)
+    )
+    assert scores["recall_5"][0] == pytest.approx(recall)
+    assert scores["recip_rank"][0] == pytest.approx(first)
+    assert scores["ndcg_cut_10"][0] == pytest.approx(dcg / best if best else 0.0)
+
+
+def test_a_question_without_a_run_scores_nothing_and_keeps_its_place() -> None:
+    questions = [Question(id=x, text="?", grades={x: 2}) for x in "ab"]
+    scores = retrieval_scores({"b": {"b": 1.0}}, questions)
+    assert scores["recall_5"].tolist() == [0.0, 1.0]
+
+
+def test_more_relevant_pages_than_k() -> None:
+    question = Question(id="q", text="?", grades=dict.fromkeys("abcdefgh", 2))
+    run = {page: float(i) for i, page in enumerate("abcdefgh")}
+    scores = retrieval_scores({"q": run}, [question], ("recall_5", "ndcg_cut_5"))
+    assert scores["recall_5"][0] == pytest.approx(5 / 8)
+    assert scores["ndcg_cut_5"][0] == pytest.approx(1.0)
+
+
+def test_a_page_scores_as_its_best_node() -> None:
+    found = [hit("a", 0, 9, 0.2), hit("b", 0, 9, 0.5), hit("a", 9, 20, 0.9)]
+    assert page_run(found) == {"a": 0.9, "b": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("found", "coverage"),
+    [
+        ([], 0.0),
+        ([hit("p", 0, 100)], 1.0),
+        ([hit("q", 0, 100)], 0.0),
+        ([hit("p", 0, 15)], 0.5),
+        ([hit("p", 0, 15), hit("p", 15, 30)], 1.0),
+        ([hit("p", 12, 14), hit("p", 13, 15)], 0.3),
+        ([hit("p", 30, 40)], 0.0),
+    ],
+)
+def test_gold_coverage_counts_characters_once(found: list[NodeWithScore], coverage: float) -> None:
+    assert gold_coverage(found, [Span("p", 10, 20)]) == pytest.approx(coverage)
+
+
+@pytest.mark.parametrize(
+    ("said", "right", "correct"),
+    [
+        ("It is 12,000 messages.", "12000", True),
+        ("at 12000", "12,000", True),
+        ("The limit is 120.", "12", False),
+        ("BRN-210, a full disk", "brn-210", True),
+        ("1.5 s", "5 s", False),
+        ("", "5", False),
+        ("four", "4", True),
+        ("Ask Marit Osei.", "marit osei", True),
+        ("Marit, then Osei", "osei marit", False),
+    ],
+)
+def test_an_answer_is_right_when_it_holds_the_whole_words(
+    said: str, right: str, correct: bool
+) -> None:
+    question = Question(id="q", text="?", answer=right, accepted=("four",))
+    assert is_correct(Answer(said), question) is correct
+
+
+def test_an_empty_variant_accepts_nothing() -> None:
+    assert not is_correct(Answer("anything"), Question(id="q", text="?", answer="", accepted=("",)))
+
+
+def test_normalise_keeps_identifiers_and_decimals() -> None:
+    assert normalise("The 1,200,000 of  B-1: 0.5!") == ["1200000", "of", "b", "1", "0.5"]
+
+
+def test_citation_and_f1() -> None:
+    question = Question(id="q", text="?", gold=(Span("p", 0, 5),))
+    assert cites_gold(Answer("x", "p"), question)
+    assert not cites_gold(Answer("x", None), question)
+    assert token_f1("the red crib", "red lantern") == pytest.approx(0.5)
+    assert token_f1("", "red") == 0.0
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=40))
+@settings(deadline=None, max_examples=30)
+def test_the_interval_holds_the_mean(values: list[float]) -> None:
+    made = estimate(values, draws=500)
+    assert made.low - 1e-9 <= made.value <= made.high + 1e-9
+    assert made.n == len(values)
+
+
+def test_the_interval_is_about_as_wide_as_theory_says() -> None:
+    values = np.random.default_rng(1).random(400) < 0.3
+    made = estimate(values)
+    theory = 1.96 * math.sqrt(made.value * (1 - made.value) / 400)
+    assert (made.high - made.low) / 2 == pytest.approx(theory, rel=0.1)
+
+
+def test_pairing_narrows_the_interval() -> None:
+    rng = np.random.default_rng(2)
+    before = rng.random(200)
+    after = before + 0.02 + rng.normal(0, 0.01, 200)
+    paired = paired_difference(after, before)
+    assert paired.low > 0 and paired.high - paired.low < 0.01
+    with pytest.raises(ValueError, match="same questions"):
+        paired_difference([1.0], [1.0, 2.0])
+
+
+def test_nothing_to_average_is_an_error() -> None:
+    with pytest.raises(ValueError, match="empty"):
+        estimate([])

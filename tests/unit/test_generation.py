@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pytest
+from llama_index.core.schema import NodeRelationship, NodeWithScore, RelatedNodeInfo, TextNode
+
+from course_utils.generation import (
+    CourseLLM,
+    cited_page,
+    extract_with,
+    generate,
+    rag_chat,
+    sentences,
+    supporting_page,
+)
+from course_utils.models import Endpoint
+
+
+def hit(page: str, text: str) -> NodeWithScore:
+    node = TextNode(text=text, metadata={"title": page.title()})
+    node.relationships[NodeRelationship.SOURCE] = RelatedNodeInfo(node_id=page)
+    return NodeWithScore(node=node, score=1.0)
+
+
+FOUND = [hit("ports", "lampd listens on 7204."), hit("owners", "Tobias Renn leads the team.")]
+
+
+def test_the_prompt_numbers_the_sources_and_ends_with_the_question() -> None:
+    content = rag_chat("which port?", FOUND)[-1]["content"]
+    assert "[1] Ports\nlampd listens on 7204." in content
+    assert content.index("[1]") < content.index("[2] Owners")
+    assert content.endswith("Question: which port?")
+
+
+@pytest.mark.parametrize(
+    ("text", "page"),
+    [
+        ("7204 [1]", "ports"),
+        ("[2] and [1]", "owners"),
+        ("[7], or [2]", "owners"),
+        ("[0]", None),
+        ("source 1", None),
+        ("", None),
+    ],
+)
+def test_citations_are_parsed(text: str, page: str | None) -> None:
+    assert cited_page(text, FOUND) == page
+
+
+def test_support_goes_by_shared_words() -> None:
+    assert supporting_page("Tobias Renn", FOUND) == "owners"
+    assert supporting_page("port 7204", FOUND) == "ports"
+    assert supporting_page("nothing alike", FOUND) is None
+    assert supporting_page("anything", []) is None
+
+
+def test_the_extractive_reader_quotes_the_nearest_sentence(embedder: Any) -> None:
+    answers = extract_with(embedder, ["who leads the team?", "empty"], [FOUND, []])
+    assert (answers[0].text, answers[0].page) == ("Tobias Renn leads the team.", "owners")
+    assert (answers[1].text, answers[1].page) == ("", None)
+
+
+def test_sentences_take_rows_items_and_lines_apart() -> None:
+    text = "One. Two!\n- three\n| a | b |\n|---|---|\n\nFour 1.5 s?"
+    assert sentences(text) == ["One.", "Two!", "- three", "| a | b |", "Four 1.5 s?"]
+
+
+class _Chat(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        words = f"{asked['model']}: {asked['messages'][-1]['content']}"
+        message = {"role": "assistant", "content": words}
+        reply = {
+            "id": "1",
+            "object": "chat.completion",
+            "created": 0,
+            "model": asked["model"],
+            "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
+        }
+        body = json.dumps(reply).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def test_an_openai_compatible_endpoint_answers() -> None:
+    server = HTTPServer(("127.0.0.1", 0), _Chat)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    endpoint = Endpoint(f"http://127.0.0.1:{server.server_port}/v1", "echo")
+    assert generate(endpoint, [[{"role": "user", "content": "hi"}]]) == ["echo: hi"]
+    assert CourseLLM(endpoint).complete("there").text == "echo: there"
+    server.shutdown()
