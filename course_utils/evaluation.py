@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -116,7 +117,7 @@ def token_f1(text: str, right: str) -> float:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over ``n`` questions with its 95 % bootstrap interval."""
+    """A mean over ``n`` questions with its 95 % interval."""
 
     value: float
     low: float
@@ -128,11 +129,15 @@ class Estimate:
 
 
 def estimate(values: Sequence[float] | np.ndarray, draws: int = 10_000, seed: int = 0) -> Estimate:
-    """The mean and its percentile bootstrap interval (Efron and Tibshirani, 1993).
+    """The mean of one number a question, and its 95 % interval.
+
+    Shares (values that are all 0 or 1) get Wilson's score interval (1927): a bootstrap of 0 right
+    answers out of 136 would claim to be certain. Everything else gets the percentile bootstrap
+    (Efron and Tibshirani, 1993).
 
     Args:
-        values: one number (or truth value) a question; for two systems compared on the same
-            questions pass the differences, which makes the bootstrap paired.
+        values: n numbers or truth values; for two systems compared on the same questions pass the
+            differences, which makes the bootstrap paired.
         draws: resamples.
         seed: of the resampling.
 
@@ -142,9 +147,22 @@ def estimate(values: Sequence[float] | np.ndarray, draws: int = 10_000, seed: in
     numbers = np.asarray(values, dtype=float)
     if numbers.size == 0:
         raise ValueError("There is nothing to average: the list of values is empty.")
-    picks = np.random.default_rng(seed).integers(0, numbers.size, (draws, numbers.size))
-    low, high = np.percentile(numbers[picks].mean(axis=1), [2.5, 97.5])
-    return Estimate(float(numbers.mean()), float(low), float(high), numbers.size)
+    if np.isin(numbers, (0, 1)).all():
+        return _wilson(numbers)
+    return _bootstrap(numbers, draws, seed)
+
+
+def _wilson(values: np.ndarray, z: float = 1.96) -> Estimate:
+    share, n = float(values.mean()), values.size
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return Estimate(share, max(centre - half, 0.0), min(centre + half, 1.0), n)
+
+
+def _bootstrap(values: np.ndarray, draws: int = 10_000, seed: int = 0) -> Estimate:
+    picks = np.random.default_rng(seed).integers(0, values.size, (draws, values.size))
+    low, high = np.percentile(values[picks].mean(axis=1), [2.5, 97.5])
+    return Estimate(float(values.mean()), float(low), float(high), values.size)
 
 
 def paired_difference(
@@ -155,4 +173,5 @@ def paired_difference(
         raise ValueError(
             f"A paired comparison needs the same questions: {len(after)} and {len(before)}."
         )
-    return estimate(np.asarray(after, dtype=float) - np.asarray(before, dtype=float))
+    differences = np.asarray(after, dtype=float) - np.asarray(before, dtype=float)
+    return _bootstrap(differences)

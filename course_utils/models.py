@@ -297,6 +297,11 @@ class Embedder(BaseEmbedding):
         return "Embedder"
 
     @property
+    def transformer(self) -> Any:
+        """The transformers model below the pooling."""
+        return self._model
+
+    @property
     def tokenizer(self) -> Any:
         return self._tokenizer
 

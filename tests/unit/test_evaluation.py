@@ -140,6 +140,12 @@ def test_the_interval_is_about_as_wide_as_theory_says() -> None:
     assert (made.high - made.low) / 2 == pytest.approx(theory, rel=0.1)
 
 
+def test_no_right_answer_is_not_certainty() -> None:
+    none = estimate([0] * 136)
+    assert none.low == 0 and none.high == pytest.approx(0.0275, abs=1e-3)  # Wilson, by hand
+    assert estimate([1] * 136).low == pytest.approx(1 - none.high)
+
+
 def test_pairing_narrows_the_interval() -> None:
     rng = np.random.default_rng(2)
     before = rng.random(200)
