@@ -1,0 +1,43 @@
+"""Run a command without a network where the system allows it.
+
+    python tests/notebooks/offline.py COMMAND …
+
+A new network namespace has only a loopback interface, and that is down; Jupyter's kernels need it,
+so it is brought up first.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import struct
+import subprocess
+import sys
+
+SIOCSIFFLAGS, IFF_UP, IFF_RUNNING = 0x8914, 0x1, 0x40
+UNSHARE = ["unshare", "--map-root-user", "--net"]
+
+
+def can_cut() -> bool:
+    """Whether this system lets us make a network namespace."""
+    try:
+        return subprocess.run([*UNSHARE, "true"], capture_output=True).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+def bring_loopback_up() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        request = struct.pack("16sh", b"lo", IFF_UP | IFF_RUNNING)
+        fcntl.ioctl(any_socket, SIOCSIFFLAGS, request)
+
+
+if __name__ == "__main__":
+    if os.environ.get("COURSE_CUT") == "1":
+        bring_loopback_up()
+        os.execvp(sys.argv[1], sys.argv[1:])
+    if not can_cut():
+        os.execvp(sys.argv[1], sys.argv[1:])
+    os.environ["COURSE_CUT"] = "1"
+    os.execvp(UNSHARE[0], [*UNSHARE, sys.executable, __file__, *sys.argv[1:]])

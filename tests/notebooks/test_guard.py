@@ -1,0 +1,124 @@
+"""What a notebook must look like before it is worth running.
+
+nbval skips the comparison of a cell without an execution count, so a cleared notebook would pass:
+these checks are what stops it.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
+TAGS = {"nbval-ignore-output", "long"}
+HEADER = ("**After this notebook you can**", "**Time and memory:**", "**Read first:**")
+
+
+def code_cells(notebook: Any) -> list[Any]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+
+
+def tags(cell: Any) -> list[str]:
+    return cell.metadata.get("tags", [])
+
+
+def lines(cell: Any) -> int:
+    return sum(bool(line.strip()) for line in cell.source.splitlines())
+
+
+def complaints(notebook: Any) -> list[str]:
+    """Everything that is wrong with a notebook's form; [] when nothing is."""
+    cells = code_cells(notebook)
+    found = [f"the header lacks {part}" for part in HEADER if part not in notebook.cells[0].source]
+    counts = [cell.execution_count for cell in cells]
+    if counts != list(range(1, len(cells) + 1)):
+        found.append("cells are cleared or were not run in order from a cold start")
+    for number, cell in enumerate(cells, start=1):
+        found += [f"cell {number}: unknown tag {tag}" for tag in tags(cell) if tag not in TAGS]
+        if lines(cell) > 15 and "long" not in tags(cell):
+            found.append(f"cell {number}: {lines(cell)} lines")
+        for output in cell.outputs:
+            if output.output_type == "error" or output.get("name") == "stderr":
+                found.append(f"cell {number}: stored {output.get('name', 'error')}")
+            text = output.get("text", "") + str(output.get("data", {}).get("text/plain", ""))
+            if re.search(r"Warning:|/tmp/|/home/|/root/|0x[0-9a-f]{8}", text):
+                found.append(f"cell {number}: a warning, a path or an address in its output")
+    ignored = sum("nbval-ignore-output" in tags(cell) for cell in cells)
+    if ignored > len(cells) / 5:
+        found.append(f"{ignored} of {len(cells)} cells are not compared")
+    if statistics.median(map(lines, cells)) > 5:
+        found.append("the median cell is longer than 5 lines")
+    if "widgets" in notebook.metadata:
+        found.append("widget state is stored")
+    source = "\n".join(cell.source for cell in cells)
+    for call in ("start(", "table()"):
+        if call not in source:
+            found.append(f"{call} is never called")
+    return found
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_form_is_kept(path: Path) -> None:
+    assert complaints(nbformat.read(path, as_version=4)) == []
+
+
+def _clear(notebook: Any) -> None:
+    code_cells(notebook)[2].execution_count = None
+
+
+def _warn(notebook: Any) -> None:
+    code_cells(notebook)[0].outputs.append(
+        nbformat.v4.new_output("stream", name="stderr", text="UserWarning: x")
+    )
+
+
+def _tag(notebook: Any) -> None:
+    code_cells(notebook)[0].metadata["tags"] = ["skip"]
+
+
+def _ignore(notebook: Any) -> None:
+    for cell in code_cells(notebook):
+        cell.metadata["tags"] = ["nbval-ignore-output"]
+
+
+def _state(notebook: Any) -> None:
+    notebook.metadata["widgets"] = {}
+
+
+def _header(notebook: Any) -> None:
+    notebook.cells[0].source = "# A title"
+
+
+def _long(notebook: Any) -> None:
+    code_cells(notebook)[0].source += "\nx = 1" * 15
+
+
+def _path(notebook: Any) -> None:
+    code_cells(notebook)[0].outputs.append(
+        nbformat.v4.new_output("stream", name="stdout", text="saved to /tmp/x")
+    )
+
+
+@pytest.mark.parametrize(
+    ("spoil", "word"),
+    [
+        (_clear, "cleared"),
+        (_warn, "stderr"),
+        (_tag, "unknown tag"),
+        (_ignore, "not compared"),
+        (_state, "widget state"),
+        (_header, "header"),
+        (_long, "lines"),
+        (_path, "a path"),
+    ],
+)
+def test_each_fault_is_found(spoil: Callable[[Any], None], word: str) -> None:
+    notebook = nbformat.read(NOTEBOOKS[0], as_version=4)
+    spoil(notebook)
+    assert any(word in complaint for complaint in complaints(notebook))

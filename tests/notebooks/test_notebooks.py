@@ -1,0 +1,50 @@
+"""nbval, strictly, on every notebook: cold kernel, no network, one process a notebook."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from offline import can_cut
+
+from course_utils import claims
+
+ROOT = Path(__file__).parents[2]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+CELL_SECONDS = 900
+MOST_BYTES = 1.8e9
+
+
+@pytest.fixture(scope="module")
+def run_of(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("ledger")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_outputs_are_as_stored_claims_hold_and_memory_suffices(path: Path, run_of: Path) -> None:
+    lines = run_of / f"{path.stem}.jsonl"
+    offline = [sys.executable, str(Path(__file__).with_name("offline.py"))]
+    nbval = [sys.executable, "-m", "pytest", "--nbval", f"--nbval-cell-timeout={CELL_SECONDS}"]
+    done = subprocess.run(
+        [*offline, *nbval, "-p", "no:cacheprovider", "--quiet", str(path)],
+        cwd=ROOT,
+        env=os.environ | {"COURSE_LEDGER": str(lines), "COURSE_PROGRESS": "0"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+    measured = claims.read_lines(lines)[path.stem]
+    print(
+        f"\n{path.stem}: {measured['seconds']:.0f} s, peak {measured['peak_bytes'] / 1e9:.2f} GB, "
+        f"network {'cut off' if can_cut() else 'NOT cut off: no namespaces here'}"
+    )
+    assert measured["peak_bytes"] < MOST_BYTES
+    stored = {c["id"] for c in claims.load_ledger()[path.stem]["claims"]}
+    assert {c["id"] for c in measured["claims"]} == stored
+
+
+def test_the_readme_shows_the_ledger() -> None:
+    assert claims.markdown(claims.load_ledger()) in (ROOT / "README.md").read_text()
