@@ -24,7 +24,7 @@ from llama_index.core.llms.callbacks import llm_completion_callback
 from llama_index.core.schema import NodeWithScore
 from pydantic import PrivateAttr
 
-from course_utils.models import Embedder, Endpoint, LanguageModel, ModelError
+from course_utils.models import Embedder, Endpoint, LanguageModel, ModelError, release_memory
 from course_utils.progress import progress
 
 Chat = list[dict[str, str]]
@@ -101,6 +101,7 @@ def generate(
             for i, text in zip(batch, texts, strict=True):
                 answers[i] = text
             bar.update(len(batch))
+    release_memory()
     return answers
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from llama_index.core.retrievers import BaseRetriever
 from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
 
-from course_utils.models import Embedder, cache_dir
+from course_utils.models import Embedder, cache_dir, release_memory
 
 
 class DenseRetriever(BaseRetriever):
@@ -119,6 +119,7 @@ class EmbeddingCache:
                 fresh = {key: row.tobytes() for key, row in zip(missing, computed, strict=True)}
                 db.executemany("INSERT OR REPLACE INTO vector VALUES (?, ?)", fresh.items())
                 known |= fresh
+                release_memory()
         return np.stack([np.frombuffer(known[key], dtype=np.float32) for key in keys])
 
     def _key(self, text: str) -> bytes:
