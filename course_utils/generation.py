@@ -70,8 +70,8 @@ def rag_chat(question: str, nodes: Sequence[NodeWithScore]) -> Chat:
 def generate(
     llm: LanguageModel | Endpoint,
     chats: Sequence[Chat],
-    max_new_tokens: int = 24,
-    tokens_per_batch: int = 2048,
+    max_new_tokens: int = 16,
+    tokens_per_batch: int = 3072,
 ) -> list[str]:
     """Decode greedily, many chats at a time.
 
@@ -253,7 +253,7 @@ def _words(text: str) -> set[str]:
 class CourseLLM(CustomLLM):
     """A generator as a LlamaIndex LLM, for query engines and everything else that takes one."""
 
-    max_new_tokens: int = 24
+    max_new_tokens: int = 16
     _llm: LanguageModel | Endpoint = PrivateAttr()
 
     def __init__(self, llm: LanguageModel | Endpoint, **settings: Any) -> None:
