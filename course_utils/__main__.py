@@ -57,7 +57,10 @@ def lab() -> None:
     models_fetch()
     first = find_notebooks([])[0]
     os.chdir(first.parent.parent)
-    os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", str(first)])
+    command = [sys.executable, "-m", "jupyterlab", str(first)]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        command.append("--allow-root")  # containers run as root, and JupyterLab refuses to
+    os.execv(sys.executable, command)
 
 
 @app.command()
