@@ -24,7 +24,9 @@ def run_of(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_outputs_are_as_stored_claims_hold_and_memory_suffices(path: Path, run_of: Path) -> None:
+def test_outputs_are_as_stored_claims_hold_and_memory_suffices(
+    path: Path, run_of: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     lines = run_of / f"{path.stem}.jsonl"
     offline = [sys.executable, str(Path(__file__).with_name("offline.py"))]
     nbval = [sys.executable, "-m", "pytest", "--nbval", f"--nbval-cell-timeout={CELL_SECONDS}"]
@@ -37,10 +39,12 @@ def test_outputs_are_as_stored_claims_hold_and_memory_suffices(path: Path, run_o
     )
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
     measured = claims.read_lines(lines)[path.stem]
-    print(
-        f"\n{path.stem}: {measured['seconds']:.0f} s, peak {measured['peak_bytes'] / 1e9:.2f} GB, "
-        f"network {'cut off' if can_cut() else 'NOT cut off: no namespaces here'}"
-    )
+    with capsys.disabled():
+        print(
+            f"\n{path.stem}: {measured['seconds']:.0f} s, "
+            f"peak {measured['peak_bytes'] / 1e9:.2f} GB, "
+            f"network {'cut off' if can_cut() else 'NOT cut off: no namespaces here'}"
+        )
     assert measured["peak_bytes"] < MOST_BYTES
     stored = {c["id"] for c in claims.load_ledger()[path.stem]["claims"]}
     assert {c["id"] for c in measured["claims"]} == stored

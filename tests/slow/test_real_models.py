@@ -109,7 +109,7 @@ def test_the_digest_sees_one_changed_weight(llm: LanguageModel) -> None:
     assert models.weights_digest(llm.model) == before
 
 
-def test_both_models_fit_beside_torch() -> None:
+def test_both_models_fit_beside_torch(capsys: pytest.CaptureFixture[str]) -> None:
     code = (
         "from course_utils import claims, models\n"
         "e, g = models.load_embedder(), models.load_generator()\n"
@@ -118,7 +118,8 @@ def test_both_models_fit_beside_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     resident = int(done.stdout)
-    print(f"\nboth models loaded: {resident / 1e9:.2f} GB resident, libraries included")
+    with capsys.disabled():
+        print(f"\nboth models loaded: {resident / 1e9:.2f} GB resident, libraries included")
     assert resident < 1.2e9
 
 
