@@ -9,14 +9,18 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
 from llama_index.core.node_parser import NodeParser
 from llama_index.core.schema import BaseNode, NodeRelationship, TextNode
 from pydantic import PrivateAttr
 
 Spans = list[tuple[int, int]]
 Splitter = Callable[[str], Spans]
+Fits = Callable[[int, int], bool]
+HEADING = re.compile(r"#{1,6} ")
 
 
 def fixed_windows(tokenizer: Any, size: int, overlap: int = 0) -> Splitter:
@@ -50,29 +54,98 @@ def packed_blocks(tokenizer: Any, size: int) -> Splitter:
     windows = fixed_windows(tokenizer, size)
 
     def split(text: str) -> Spans:
-        starts = [start for start, _ in _offsets(tokenizer, text)]
-
-        def fits(begin: int, end: int) -> bool:
-            return bisect_left(starts, end) - bisect_left(starts, begin) <= size
-
-        pieces: Spans = []
-        for begin, end in _blocks(text):
-            for piece in [(begin, end)] if fits(begin, end) else _lines(text, begin, end):
-                if fits(*piece):
-                    pieces.append(piece)
-                else:
-                    pieces += [
-                        (piece[0] + a, piece[0] + b) for a, b in windows(text[slice(*piece)])
-                    ]
-        packed: Spans = []
-        for begin, end in pieces:
-            if packed and fits(packed[-1][0], end):
-                packed[-1] = (packed[-1][0], end)
-            else:
-                packed.append((begin, end))
-        return packed
+        fits = _fitting(tokenizer, text, size)
+        parts: Spans = []
+        for block in _blocks(text):
+            parts += [block] if fits(*block) else _lines(text, *block)
+        return _pack(_windowed(text, parts, fits, windows), fits)
 
     return split
+
+
+def sentences_packed(tokenizer: Any, size: int, overlap: int = 0) -> Splitter:
+    """Whole sentences packed up to ``size`` tokens.
+
+    A line ends a sentence, so list items, table rows and lines of code are sentences too; one
+    larger than ``size`` is cut into windows.
+
+    Args:
+        tokenizer: the embedder's, a fast one.
+        size: the most tokens in a chunk.
+        overlap: sentences that a chunk repeats from the end of the one before, as far as they fit.
+    """
+    if overlap < 0:
+        raise ValueError(f"The overlap ({overlap}) must be at least 0 sentences.")
+    windows = fixed_windows(tokenizer, size)
+
+    def split(text: str) -> Spans:
+        fits = _fitting(tokenizer, text, size)
+        pieces = _windowed(text, sentences(text), fits, windows)
+        return _pack(pieces, fits, overlap)
+
+    return split
+
+
+def markdown_sections(tokenizer: Any, size: int) -> Splitter:
+    """One chunk a section, from its heading to the next; a larger one is cut by `packed_blocks`.
+
+    Headings without text of their own go with the section below them.
+    """
+    blocks = packed_blocks(tokenizer, size)
+
+    def split(text: str) -> Spans:
+        sections: Spans = []
+        bare = False
+        for begin, end in _blocks(text):
+            heading = bool(HEADING.match(text, begin))
+            if sections and (bare or not heading):
+                sections[-1] = (sections[-1][0], end)
+            else:
+                sections.append((begin, end))
+            bare = heading and "\n" not in text[begin:end].strip()
+        return _windowed(text, sections, lambda begin, end: False, blocks)
+
+    return split
+
+
+def semantic(
+    tokenizer: Any,
+    size: int,
+    encode: Callable[[list[str]], np.ndarray],
+    percentile: float = 90,
+) -> Splitter:
+    """Cut where a text changes its subject: between sentences whose embeddings differ most.
+
+    Args:
+        tokenizer: the embedder's, a fast one.
+        size: the most tokens in a chunk; what is larger is packed like `sentences_packed`.
+        encode: sentences to rows of length 1, (n, dimension); usually ``EmbeddingCache.encode``.
+        percentile: of a page's distances between neighbours, 0 to 100; larger ones are cuts.
+    """
+    windows = fixed_windows(tokenizer, size)
+
+    def split(text: str) -> Spans:
+        fits = _fitting(tokenizer, text, size)
+        pieces = _windowed(text, sentences(text), fits, windows)
+        if len(pieces) < 2:
+            return pieces
+        vectors = encode([text[begin:end].strip() for begin, end in pieces])
+        distances = 1 - (vectors[1:] * vectors[:-1]).sum(axis=1)
+        cuts = np.flatnonzero(distances > np.percentile(distances, percentile)) + 1
+        bounds = pairwise([0, *cuts, len(pieces)])
+        return [span for begin, end in bounds for span in _pack(pieces[begin:end], fits)]
+
+    return split
+
+
+def sentences(text: str) -> Spans:
+    """Spans of sentences, none across a line's end; blank lines are left out."""
+    spans: Spans = []
+    for begin, end in _lines(text, 0, len(text)):
+        line = text[begin:end]
+        ends = [match.end() for match in re.finditer(r"(?<=[.!?])\s+(?=\S)", line)]
+        spans += [(begin + a, begin + b) for a, b in pairwise([0, *ends, len(line)])]
+    return [(begin, end) for begin, end in spans if text[begin:end].strip()]
 
 
 class SpanSplitter(NodeParser):
@@ -116,6 +189,35 @@ def _offsets(tokenizer: Any, text: str) -> Spans:
     return encoded["offset_mapping"]
 
 
+def _fitting(tokenizer: Any, text: str, size: int) -> Fits:
+    starts = [start for start, _ in _offsets(tokenizer, text)]
+    return lambda begin, end: bisect_left(starts, end) - bisect_left(starts, begin) <= size
+
+
+def _windowed(text: str, spans: Spans, fits: Fits, windows: Splitter) -> Spans:
+    """The spans, with those that do not fit cut into windows."""
+    pieces: Spans = []
+    for begin, end in spans:
+        if fits(begin, end):
+            pieces.append((begin, end))
+        else:
+            pieces += [(begin + a, begin + b) for a, b in windows(text[begin:end])]
+    return pieces
+
+
+def _pack(pieces: Spans, fits: Fits, overlap: int = 0) -> Spans:
+    """Neighbouring pieces joined while they fit; a chunk repeats ``overlap`` pieces if it can."""
+    packed: Spans = []
+    first = 0
+    for last, (_, end) in enumerate(pieces):
+        if not fits(pieces[first][0], end):
+            packed.append((pieces[first][0], pieces[last - 1][1]))
+            first = max(first, last - overlap)
+            while not fits(pieces[first][0], end):
+                first += 1
+    return [*packed, (pieces[first][0], pieces[-1][1])] if pieces else []
+
+
 def _blocks(text: str) -> Spans:
     """Spans between blank lines; code fences stay whole and a heading is joined to what follows."""
     spans: Spans = []
@@ -126,7 +228,7 @@ def _blocks(text: str) -> Spans:
         if line.lstrip().startswith("```"):
             fenced = not fenced
         blank = not line.strip() and not fenced
-        new_heading = bool(re.match(r"#{1,6} ", line)) and not fenced
+        new_heading = bool(HEADING.match(line)) and not fenced
         if begin is not None and (new_heading or (blank and not heading)):
             spans.append((begin, position))
             begin = None

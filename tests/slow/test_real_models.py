@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from course_utils import generation, models
+from course_utils.corpus import load_handbook
+from course_utils.embedders import StaticEmbedder
 from course_utils.models import Embedder, LanguageModel
 
 
@@ -91,11 +93,36 @@ def test_text_behind_the_limit_is_not_read(embedder: Embedder) -> None:
     assert np.array_equal(same, other)
 
 
-def test_similar_texts_are_near(embedder: Embedder) -> None:
-    a, b, c = embedder.encode(
+@pytest.fixture(scope="module")
+def static() -> StaticEmbedder:
+    return StaticEmbedder()
+
+
+@pytest.mark.parametrize("which", ["embedder", "static"])
+def test_similar_texts_are_near(which: str, request: pytest.FixtureRequest) -> None:
+    a, b, c = request.getfixturevalue(which).encode(
         ["A man is eating food.", "A man eats something.", "The sky is blue."]
     )
     assert a @ b > 0.7 > 0.3 > a @ c
+
+
+def test_word_vectors_are_the_official_ones(static: StaticEmbedder) -> None:
+    assert static.vectors.shape == (32000, 256)
+    # Printed by wordllama 0.4.0.post1's own embed("the lantern is low", norm=True).
+    assert static.encode(["the lantern is low"])[0, :4] == pytest.approx(
+        [0.0230086, -0.0348590, 0.0625716, -0.0683667], abs=1e-5
+    )
+
+
+def test_int8_gives_nearly_the_same_vectors(embedder: Embedder) -> None:
+    int8 = models.load_embedder(int8=True)
+    pages = [page.text[:600] for page in load_handbook()[::50]]
+    texts = [*pages, "what does BRN-312 mean", "a"]
+    near = (embedder.encode(texts) * int8.encode(texts)).sum(axis=1)
+    assert near.min() > 0.985  # .88 when the first token is rounded with the others
+    assert int8.fingerprint != embedder.fingerprint
+    together, alone = int8.encode(texts), np.vstack([int8.encode([text]) for text in texts])
+    assert (together * alone).sum(axis=1).min() > 0.985
 
 
 def test_the_digest_sees_one_changed_weight(llm: LanguageModel) -> None:

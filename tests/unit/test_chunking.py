@@ -1,20 +1,33 @@
 from __future__ import annotations
 
+import zlib
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from llama_index.core import Document
 
-from course_utils.chunking import SpanSplitter, fixed_windows, packed_blocks
+from course_utils.chunking import (
+    SpanSplitter,
+    Splitter,
+    fixed_windows,
+    markdown_sections,
+    packed_blocks,
+    semantic,
+    sentences_packed,
+)
 
 LINES = st.sampled_from(
     [
         "# Title",
         "",
         "one two three.",
+        "One. Two, two? Three!",
+        "## Part",
         "- item, with `code`",
         "```",
         "    x = 1",
@@ -29,12 +42,25 @@ def count(tokenizer: Any, text: str) -> int:
     return len(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
+def hashed(texts: list[str]) -> np.ndarray:
+    """A vector of length 1 for each text; nothing is alike."""
+    angles = np.array([zlib.crc32(text.encode()) for text in texts])
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1)
+
+
+def semantic_hashed(tokenizer: Any, size: int) -> Splitter:
+    return semantic(tokenizer, size, hashed, percentile=60)
+
+
+@pytest.mark.parametrize(
+    "make", [packed_blocks, sentences_packed, markdown_sections, semantic_hashed]
+)
 @given(page=PAGES, size=st.integers(1, 20))
 @settings(deadline=None, max_examples=150)
-def test_blocks_fit_cover_everything_and_do_not_overlap(
-    tokenizer: Any, page: str, size: int
+def test_chunks_fit_cover_everything_and_do_not_overlap(
+    make: Callable[[Any, int], Splitter], tokenizer: Any, page: str, size: int
 ) -> None:
-    spans = packed_blocks(tokenizer, size)(page)
+    spans = make(tokenizer, size)(page)
     covered: set[int] = set()
     for start, end in spans:
         assert count(tokenizer, page[start:end]) <= size
@@ -65,6 +91,55 @@ def test_windows_have_the_asked_size_and_overlap(
 def test_an_impossible_overlap_is_refused(tokenizer: Any, overlap: int) -> None:
     with pytest.raises(ValueError, match="overlap"):
         fixed_windows(tokenizer, 4, overlap)
+
+
+@given(page=PAGES, size=st.integers(1, 20), overlap=st.integers(0, 4))
+@settings(deadline=None, max_examples=150)
+def test_overlap_repeats_whole_sentences_and_always_advances(
+    tokenizer: Any, page: str, size: int, overlap: int
+) -> None:
+    alone = sentences_packed(tokenizer, size)(page)
+    spans = sentences_packed(tokenizer, size, overlap)(page)
+    assert all(count(tokenizer, page[start:end]) <= size for start, end in spans)
+    words = {i for a, b in alone for i in range(a, b) if not page[i].isspace()}
+    assert words <= {i for a, b in spans for i in range(a, b)}
+    for (begin, end), (next_begin, next_end) in pairwise(spans):
+        assert begin < next_begin and end < next_end
+
+
+def test_the_last_sentence_is_repeated_where_it_fits(tokenizer: Any) -> None:
+    text = "One is here. Two. Three is here too. Four."
+    spans = sentences_packed(tokenizer, 7, overlap=1)(text)
+    assert [text[a:b].strip() for a, b in spans] == [
+        "One is here. Two.",
+        "Two. Three is here too.",
+        "Three is here too. Four.",
+    ]
+    with pytest.raises(ValueError, match="overlap"):
+        sentences_packed(tokenizer, 7, overlap=-1)
+
+
+def test_a_section_is_a_chunk_and_bare_headings_join_the_next(tokenizer: Any) -> None:
+    text = "# Lamps\n\n## Limits\n\nAt most five.\n\nNo more.\n\n## Ports\n```\n# 7204\n```\n"
+    spans = markdown_sections(tokenizer, 50)(text)
+    assert [text[a:b].strip() for a, b in spans] == [
+        "# Lamps\n\n## Limits\n\nAt most five.\n\nNo more.",
+        "## Ports\n```\n# 7204\n```",
+    ]
+
+
+def test_semantic_cuts_where_the_subject_changes(tokenizer: Any) -> None:
+    text = "Boats sail. Boats float. Ovens bake. Ovens heat."
+    subjects = {"Boats": [1.0, 0.0], "Ovens": [0.0, 1.0]}
+
+    def encode(texts: list[str]) -> np.ndarray:
+        return np.array([subjects[text.split()[0]] for text in texts])
+
+    spans = semantic(tokenizer, 50, encode)(text)
+    assert [text[a:b].strip() for a, b in spans] == [
+        "Boats sail. Boats float.",
+        "Ovens bake. Ovens heat.",
+    ]
 
 
 def test_nodes_know_their_place_and_their_page(tokenizer: Any) -> None:

