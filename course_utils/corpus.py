@@ -217,7 +217,10 @@ def read_beir(folder: Path | str, split: str = "test") -> tuple[list[Document], 
     documents = []
     for where, record in _json_lines(folder / "corpus.jsonl"):
         page_id, text = _required(record, "_id", where), _required(record, "text", where)
-        documents.append(_document(page_id, text, {"title": record.get("title", "")}))
+        document = _document(page_id, text, {"title": record.get("title", "")})
+        # What published numbers embed: title, space, text.
+        document.metadata_template, document.text_template = "{value}", "{metadata_str} {content}"
+        documents.append(document)
     queries = {
         _required(record, "_id", where): _required(record, "text", where)
         for where, record in _json_lines(folder / "queries.jsonl")

@@ -7,13 +7,16 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytrec_eval
 from llama_index.core.schema import NodeWithScore
 
-from course_utils.corpus import Question, Span
+from course_utils.corpus import Question, Span, read_beir
 from course_utils.generation import Answer
+from course_utils.models import Embedder
+from course_utils.retrieval import BM25Retriever, DenseRetriever, FusedRetriever, NodeRetriever
 
 # --- retrieval ------------------------------------------------------------------------------------
 
@@ -61,6 +64,50 @@ def retrieval_scores(
     }
 
 
+def evaluate(
+    retriever: NodeRetriever,
+    questions: Sequence[Question],
+    metrics: Sequence[str] = ("ndcg_cut_10", "recall_10"),
+    depth: int = 100,
+) -> dict[str, np.ndarray]:
+    """Search, and score the rankings of pages; see ``retrieval_scores``.
+
+    Args:
+        retriever: what to score.
+        questions: those with grades are scored.
+        metrics: trec_eval names.
+        depth: nodes asked for; enough that more than the metrics' pages are among them.
+    """
+    judged = [question for question in questions if question.grades]
+    found = retriever.search([question.text for question in judged], depth)
+    runs = {}
+    for question, hits in zip(judged, found, strict=True):
+        runs[question.id] = page_run(hits)
+        runs[question.id].pop(question.id, None)  # BEIR: a question may be a document too
+    return retrieval_scores(runs, judged, metrics)
+
+
+def evaluate_beir(
+    folder: Path | str, embedder: Embedder, split: str = "test"
+) -> dict[str, np.ndarray]:
+    """BM25, dense search and their fusion on a collection in the BEIR format.
+
+    Whole documents are indexed; a question that is a document too does not find itself.
+
+    Args:
+        folder: see ``read_beir``, like ``split``.
+        embedder: reads as much of a document as it can.
+
+    Returns:
+        For "BM25", "dense" and "fused" the nDCG@10 of each question.
+    """
+    documents, questions = read_beir(folder, split)
+    bm25, dense = BM25Retriever(documents), DenseRetriever(documents, embedder)
+    arms = {"BM25": bm25, "dense": dense, "fused": FusedRetriever([bm25, dense])}
+    metric = "ndcg_cut_10"
+    return {name: evaluate(arm, questions, [metric])[metric] for name, arm in arms.items()}
+
+
 def gold_coverage(found: Sequence[NodeWithScore], gold: Sequence[Span]) -> float:
     """The share of gold characters that stand in the retrieved nodes, 0 to 1.
 
@@ -78,6 +125,28 @@ def gold_coverage(found: Sequence[NodeWithScore], gold: Sequence[Span]) -> float
         covered += int(wanted.sum())
         total += len(wanted)
     return covered / total
+
+
+def gold_iou(found: Sequence[NodeWithScore], gold: Sequence[Span]) -> float:
+    """Intersection over union of retrieved and gold characters, as Chroma's chunking evaluation.
+
+    Text that overlapping nodes bring twice counts twice in what was retrieved (Smith and
+    Troynikov, 2024), so that it costs what it costs in a prompt.
+    """
+    wanted = sum(span.end - span.start for span in gold)
+    shared = gold_coverage(found, gold) * wanted
+    read = sum(hit.node.end_char_idx - hit.node.start_char_idx for hit in found)  # type: ignore[attr-defined]
+    return shared / (read + wanted - shared)
+
+
+def bears_answer(found: Sequence[NodeWithScore], question: Question) -> bool:
+    """Whether a retrieved node holds the right answer in the place that answers the question.
+
+    That place is the question's last gold span: the node must overlap it and hold the answer, or
+    an accepted variant, as whole words.
+    """
+    near = [hit for hit in found if gold_coverage([hit], question.gold[-1:])]
+    return any(is_correct(Answer(hit.node.get_content()), question) for hit in near)
 
 
 # --- answers --------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from course_utils.evaluation import Estimate
 
 # Hatches tell the bars apart where colour does not.
 FILLS = (("#1b6ca8", ""), ("#e0a030", "//"), ("#7a7a7a", ".."), ("#b03060", "xx"))
+COLOURS = (*(colour for colour, _ in FILLS), "#2f7d4f")
 STYLE: Any = {
     "figure.dpi": 100,
     "font.size": 10,
@@ -49,6 +50,72 @@ def bars(estimates: dict[str, Estimate], xlabel: str, alt: str) -> Image:
             axes.text(made.high + 0.02, place, f"{made.value:.2f}", va="center")
         axes.invert_yaxis()
         axes.set_xlim(0, 1.1)
+        axes.set_xlabel(xlabel)
+        return picture(figure, alt)
+
+
+def lines(
+    series: dict[str, dict[str, Estimate]],
+    xlabel: str,
+    ylabel: str,
+    alt: str,
+    joined: bool = True,
+) -> Image:
+    """Points with their intervals, one line a series.
+
+    Args:
+        series: name to {place on the x axis: estimate}; all have the same places, in their order.
+        xlabel: what the places are.
+        ylabel: what is measured.
+        alt: what the figure shows, in words.
+        joined: False for places without an order: points only.
+    """
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(6.4, 3.4))
+        marks = [("o", "-"), ("s", "--"), ("^", ":"), ("D", "-."), ("v", "--")]
+        for number, (name, points) in enumerate(series.items()):
+            shift = 0.12 * (number - (len(series) - 1) / 2)  # so that intervals do not hide
+            places = [place + shift for place in range(len(points))]
+            values = [made.value for made in points.values()]
+            error = [
+                [made.value - made.low for made in points.values()],
+                [made.high - made.value for made in points.values()],
+            ]
+            marker, style = marks[number % len(marks)]
+            axes.errorbar(
+                places,
+                values,
+                yerr=error,
+                marker=marker,
+                linestyle=style if joined else "none",
+                capsize=3,
+                label=name,
+                color=COLOURS[number % len(COLOURS)],
+            )
+        axes.set_xticks(range(len(points)), list(points))
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel(xlabel)
+        axes.set_ylabel(ylabel)
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False)
+        return picture(figure, alt)
+
+
+def differences(estimates: dict[str, Estimate], xlabel: str, alt: str) -> Image:
+    """Paired differences as points with their intervals, around a line at zero.
+
+    Args:
+        estimates: label to estimate, drawn from top to bottom; n is added to the label.
+        xlabel: what is the difference of what.
+        alt: what the figure shows, in words.
+    """
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(6.4, 0.36 * len(estimates) + 0.9))
+        axes.axvline(0, color="#444444", linewidth=1)
+        for label, made in estimates.items():
+            error = [[made.value - made.low], [made.high - made.value]]
+            name = f"{label} (n = {made.n})"
+            axes.errorbar(made.value, name, xerr=error, fmt="o", color=FILLS[0][0], capsize=3)
+        axes.invert_yaxis()
         axes.set_xlabel(xlabel)
         return picture(figure, alt)
 

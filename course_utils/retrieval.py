@@ -6,19 +6,131 @@ Scores are similarities throughout: higher is better.
 from __future__ import annotations
 
 import hashlib
+import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Self
 
+import bm25s
 import faiss
 import numpy as np
+import Stemmer
 from llama_index.core.retrievers import BaseRetriever
 from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
+from llama_index.core.storage.docstore.utils import doc_to_json, json_to_doc
+from llama_index.core.vector_stores import MetadataFilters
+from llama_index.core.vector_stores.utils import build_metadata_filter_fn
 
 from course_utils.models import Embedder, cache_dir, release_memory
 
+NODES = "nodes.jsonl"
 
-class DenseRetriever(BaseRetriever):
+
+class NodeRetriever(BaseRetriever):
+    """What all retrievers here share: many questions at once, and filters before the ranking."""
+
+    def __init__(self, top_k: int = 5, filters: MetadataFilters | None = None) -> None:
+        """Set the defaults of ``search``; ``retrieve`` uses them."""
+        super().__init__()
+        if top_k < 1:
+            raise ValueError(f"top_k must be at least 1, not {top_k}.")
+        self.top_k = top_k
+        self.filters = filters
+
+    def search(
+        self,
+        questions: Sequence[str],
+        top_k: int | None = None,
+        filters: MetadataFilters | None = None,
+    ) -> list[list[NodeWithScore]]:
+        """Answer many questions at once.
+
+        Args:
+            questions: n questions; a blank one finds nothing.
+            top_k: nodes per question (all, when there are fewer); default the retriever's.
+            filters: which nodes may be found; default the retriever's. They select before the
+                ranking, so that others neither appear nor take a place in the top k.
+
+        Returns:
+            n lists of nodes, the best first.
+        """
+        found: list[list[NodeWithScore]] = [[] for _ in questions]
+        asked = [i for i, question in enumerate(questions) if question.strip()]
+        if asked:
+            texts = [questions[i] for i in asked]
+            ranked = self._rank(texts, top_k or self.top_k, filters or self.filters)
+            for i, hits in zip(asked, ranked, strict=True):
+                found[i] = hits
+        return found
+
+    def _rank(
+        self, questions: list[str], top_k: int, filters: MetadataFilters | None
+    ) -> Iterable[list[NodeWithScore]]:
+        raise NotImplementedError
+
+    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        return self.search([query_bundle.query_str])[0]
+
+
+class IndexRetriever(NodeRetriever):
+    """A retriever with an index of its own, which can be saved to a folder."""
+
+    def __init__(
+        self, nodes: Sequence[BaseNode], top_k: int, filters: MetadataFilters | None
+    ) -> None:
+        super().__init__(top_k, filters)
+        if not nodes:
+            raise ValueError("There are no nodes to index; read and chunk some documents first.")
+        # In one order, so that a ranking does not depend on the order of the corpus.
+        self.nodes = sorted(nodes, key=lambda node: node.node_id)
+        for one, other in pairwise(self.nodes):
+            if one.node_id == other.node_id:
+                raise ValueError(f"Two nodes have the id {one.node_id!r}; ids must be unique.")
+
+    def save(self, folder: Path | str) -> None:
+        """Write index and nodes to a folder, which is made when missing."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / NODES).unlink(missing_ok=True)  # written last: it says that all is there
+        self._save_index(folder)
+        lines = [json.dumps(doc_to_json(node)) for node in self.nodes]
+        (folder / NODES).write_text("\n".join(lines), encoding="utf8")
+
+    @classmethod
+    def load(cls, folder: Path | str, **settings: Any) -> Self:
+        """Read what ``save`` wrote; the ranking is the same.
+
+        Args:
+            folder: where it was saved.
+            settings: the constructor's, which are not saved: ``embedder`` for dense, ``filters``.
+        """
+        path = Path(folder) / NODES
+        if not path.is_file():
+            raise ValueError(f"{folder} holds no saved index; make one with save().")
+        lines = path.read_text(encoding="utf8").split("\n")
+        nodes = [json_to_doc(json.loads(line)) for line in lines]
+        return cls(nodes, **settings, saved=path.parent)  # type: ignore[call-arg]
+
+    def _save_index(self, folder: Path) -> None:
+        raise NotImplementedError
+
+    def _allowed(self, filters: MetadataFilters | None) -> np.ndarray:
+        """The places in ``nodes`` that the filters let through."""
+        if filters is None:
+            return np.arange(len(self.nodes))
+        metadata = {node.node_id: node.metadata for node in self.nodes}
+        passes = build_metadata_filter_fn(metadata.__getitem__, filters)
+        return np.flatnonzero([passes(node.node_id) for node in self.nodes])
+
+    def _hits(self, places: Iterable[int], scores: Iterable[float]) -> list[NodeWithScore]:
+        pairs = zip(places, scores, strict=True)
+        return [NodeWithScore(node=self.nodes[place], score=float(s)) for place, s in pairs]
+
+
+class DenseRetriever(IndexRetriever):
     """Nearest neighbours by cosine similarity in an exact FAISS index.
 
     The vectors have length one, so the inner product of ``IndexFlatIP`` is the cosine. An
@@ -26,56 +138,180 @@ class DenseRetriever(BaseRetriever):
     whatever sorts by score.
     """
 
-    def __init__(self, nodes: Sequence[BaseNode], embedder: Embedder, top_k: int = 5) -> None:
+    def __init__(
+        self,
+        nodes: Sequence[BaseNode],
+        embedder: Embedder,
+        top_k: int = 5,
+        filters: MetadataFilters | None = None,
+        saved: Path | None = None,
+    ) -> None:
         """Index nodes.
 
         Args:
             nodes: what to search; each is embedded with its title.
             embedder: embeds nodes and questions.
-            top_k: nodes returned for a question (all, when there are fewer).
+            top_k: see ``search``.
+            filters: see ``search``.
+            saved: see ``load``.
 
         Raises:
-            ValueError: no nodes, or ``top_k`` below 1.
+            ValueError: no nodes, two with one id, ``top_k`` below 1, or vectors saved with
+                another embedder.
         """
-        super().__init__()
-        if not nodes:
-            raise ValueError("There are no nodes to index; read and chunk some documents first.")
-        if top_k < 1:
-            raise ValueError(f"top_k must be at least 1, not {top_k}.")
-        self.nodes = list(nodes)
+        super().__init__(nodes, top_k, filters)
         self.embedder = embedder
-        self.top_k = top_k
-        self.vectors = embed_nodes(self.nodes, embedder)
+        if saved and (saved / "embedder.txt").read_text() != embedder.fingerprint:
+            raise ValueError(f"{saved} was made with another embedder; index its nodes again.")
+        made = np.load(saved / "vectors.npy") if saved else embed_nodes(self.nodes, embedder)
+        self.vectors: np.ndarray = made
         self.index = faiss.IndexFlatIP(self.vectors.shape[1])
         self.index.add(self.vectors)
 
-    def search(
-        self, questions: Sequence[str], top_k: int | None = None
-    ) -> list[list[NodeWithScore]]:
-        """Answer many questions at once.
+    def _rank(
+        self, questions: list[str], top_k: int, filters: MetadataFilters | None
+    ) -> Iterable[list[NodeWithScore]]:
+        allowed = self._allowed(filters)
+        if not allowed.size:  # FAISS refuses to return none
+            return [[] for _ in questions]
+        parameters: Any = faiss.SearchParameters
+        chosen = parameters(sel=faiss.IDSelectorBatch(allowed)) if filters else None
+        vectors, k = self.embedder.encode(questions), min(top_k, allowed.size)
+        scores, places = self.index.search(vectors, k, params=chosen)
+        order = np.lexsort((places, -scores))  # FAISS gives equal scores in any order
+        return [self._hits(p[o], s[o]) for p, s, o in zip(places, scores, order, strict=True)]
+
+    def _save_index(self, folder: Path) -> None:
+        np.save(folder / "vectors.npy", self.vectors)
+        (folder / "embedder.txt").write_text(self.embedder.fingerprint)
+
+
+class BM25Retriever(IndexRetriever):
+    """Okapi BM25 (Robertson et al., 1994) over the words of title and text, by bm25s.
+
+    A node that shares no word with the question is not returned, whatever top k asks for. How rare
+    a word is, is counted over all nodes, also those that a filter hides.
+    """
+
+    def __init__(
+        self,
+        nodes: Sequence[BaseNode],
+        top_k: int = 5,
+        filters: MetadataFilters | None = None,
+        saved: Path | None = None,
+    ) -> None:
+        """Index nodes; see ``DenseRetriever``."""
+        super().__init__(nodes, top_k, filters)
+        if saved:
+            self.index = bm25s.BM25.load(saved, show_progress=False)
+            return
+        self.index = bm25s.BM25(k1=1.5, b=0.75)
+        words = content_words([title_and_text(node) for node in self.nodes])
+        # bm25s fails when there is no word at all.
+        self.index.index(words if any(words) else [[""]] * len(words), show_progress=False)
+
+    def _rank(
+        self, questions: list[str], top_k: int, filters: MetadataFilters | None
+    ) -> Iterable[list[NodeWithScore]]:
+        allowed = self._allowed(filters)
+        for words in content_words(questions):
+            scores = self.index.get_scores(words)[allowed] if words else np.zeros(allowed.size)
+            best = np.argsort(-scores, kind="stable")[:top_k]
+            best = best[scores[best] > 0]
+            yield self._hits(allowed[best], scores[best])
+
+    def _save_index(self, folder: Path) -> None:
+        self.index.save(folder, show_progress=False)
+
+
+class FusedRetriever(NodeRetriever):
+    """The rankings of several retrievers in one, by reciprocal rank fusion."""
+
+    def __init__(
+        self,
+        retrievers: Sequence[NodeRetriever],
+        top_k: int = 5,
+        filters: MetadataFilters | None = None,
+        *,
+        weights: Sequence[float] | None = None,
+        k: int = 60,
+        by_page: bool = False,
+        depth: int = 100,
+    ) -> None:
+        """Fuse retrievers.
 
         Args:
-            questions: n questions; a blank one finds nothing.
-            top_k: nodes per question; default the retriever's.
-
-        Returns:
-            n lists of nodes, the most similar first.
+            retrievers: those to fuse.
+            top_k: see ``search``.
+            filters: see ``search``.
+            weights: see ``reciprocal_rank_fusion``, like ``k`` and ``by_page``.
+            depth: candidates taken from each retriever (``top_k``, where that is more).
         """
-        found: list[list[NodeWithScore]] = [[] for _ in questions]
-        asked = [i for i, question in enumerate(questions) if question.strip()]
-        if not asked:
-            return found
-        vectors = self.embedder.encode([questions[i] for i in asked])
-        k = min(top_k or self.top_k, len(self.nodes))
-        for i, scores, places in zip(asked, *self.index.search(vectors, k), strict=True):
-            found[i] = [
-                NodeWithScore(node=self.nodes[place], score=float(score))
-                for score, place in zip(scores, places, strict=True)
-            ]
-        return found
+        super().__init__(top_k, filters)
+        self.retrievers = list(retrievers)
+        self.weights = _checked(weights, len(self.retrievers))
+        self.k = k
+        self.by_page = by_page
+        self.depth = depth
 
-    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        return self.search([query_bundle.query_str])[0]
+    def _rank(
+        self, questions: list[str], top_k: int, filters: MetadataFilters | None
+    ) -> Iterable[list[NodeWithScore]]:
+        depth = max(self.depth, top_k)
+        rankings = [one.search(questions, depth, filters) for one in self.retrievers]
+        for each in zip(*rankings, strict=True):
+            yield reciprocal_rank_fusion(each, self.weights, self.k, self.by_page)[:top_k]
+
+
+def reciprocal_rank_fusion(
+    rankings: Sequence[Sequence[NodeWithScore]],
+    weights: Sequence[float] | None = None,
+    k: int = 60,
+    by_page: bool = False,
+) -> list[NodeWithScore]:
+    """Fuse by rank alone (Cormack et al., 2009): a node scores the sum of weight / (k + rank).
+
+    Args:
+        rankings: nodes, the best first; their scores are not looked at.
+        weights: one for each ranking, all 1 when None; a ranking of weight 0 is left out.
+        k: the larger, the less the first ranks stand out; ranks start at 1.
+        by_page: rank pages, each as its first node, so that rankings of chunks and of whole
+            pages can be fused; a page's node is that of the first ranking it is in.
+
+    Returns:
+        Every node (page) of the rankings, the best first; of equals the smaller id.
+    """
+    scores: dict[str, float] = {}
+    nodes: dict[str, BaseNode] = {}
+    for ranking, weight in zip(rankings, _checked(weights, len(rankings)), strict=True):
+        first: dict[str, BaseNode] = {}
+        for hit in ranking if weight else []:
+            first.setdefault((by_page and hit.node.ref_doc_id) or hit.node_id, hit.node)
+        for rank, name in enumerate(first, start=1):
+            scores[name] = scores.get(name, 0.0) + weight / (k + rank)
+        nodes = first | nodes
+    order = sorted(scores, key=lambda name: (-scores[name], name))
+    return [NodeWithScore(node=nodes[name], score=scores[name]) for name in order]
+
+
+def _checked(weights: Sequence[float] | None, n: int) -> list[float]:
+    chosen = [1.0] * n if weights is None else list(weights)
+    if len(chosen) != n or min(chosen, default=0) < 0 or not any(chosen):
+        raise ValueError(f"{n} rankings need {n} weights, none negative, not all 0: not {chosen}.")
+    return chosen
+
+
+def content_words(texts: Sequence[str]) -> list[list[str]]:
+    """The words of texts without English stop words, reduced to their stems."""
+    options: Any = {"stopwords": "en", "stemmer": Stemmer.Stemmer("english")}
+    return bm25s.tokenize(list(texts), **options, return_ids=False, show_progress=False)
+
+
+def title_and_text(node: BaseNode) -> str:
+    """What is embedded, without the names of the fields: "title" would be a word of every node."""
+    hidden = node.excluded_embed_metadata_keys
+    shown = [str(value) for key, value in node.metadata.items() if key not in hidden]
+    return "\n".join([*shown, node.get_content()])
 
 
 def embed_nodes(nodes: Sequence[BaseNode], embedder: Embedder) -> np.ndarray:

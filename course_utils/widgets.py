@@ -7,7 +7,7 @@ reports its error in the view, because JupyterLab shows a callback's exception n
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ipywidgets as ipw
@@ -15,10 +15,12 @@ from IPython.display import HTML
 from llama_index.core import Document
 from llama_index.core.schema import NodeWithScore
 
+from course_utils.chunking import Spans, Splitter
 from course_utils.corpus import Question, Span
+from course_utils.evaluation import page_run
 from course_utils.generation import Chat, count_tokens, generate, rag_chat
 from course_utils.models import Endpoint, LanguageModel
-from course_utils.retrieval import DenseRetriever
+from course_utils.retrieval import DenseRetriever, NodeRetriever, reciprocal_rank_fusion
 
 
 class View(ipw.VBox):
@@ -110,6 +112,94 @@ def rag_explorer(
     return View([choice, top_k, sources, prompt, ask, answer], "RAG explorer")
 
 
+def fusion_explorer(
+    words: NodeRetriever, meaning: NodeRetriever, questions: Sequence[Question]
+) -> View:
+    """Choose a question, the weight and k of the fusion; see the ranks side by side.
+
+    Args:
+        words: BM25.
+        meaning: a dense retriever.
+        questions: those on offer.
+    """
+    choice = ipw.Dropdown(
+        options=[(f"{question.kind}: {question.text}", i) for i, question in enumerate(questions)],
+        description="Question",
+        layout=ipw.Layout(width="98%"),
+    )
+    style = {"description_width": "initial"}
+    weight = ipw.FloatSlider(
+        value=0.5, min=0, max=1, step=0.05, description="Weight of meaning", style=style
+    )
+    k = ipw.IntSlider(value=60, min=1, max=200, description="k of the fusion", style=style)
+    ranks = ipw.HTML()
+
+    def show(_: Any = None) -> None:
+        question = questions[choice.value]
+        rankings = [one.search([question.text], 100)[0] for one in (words, meaning)]
+        weights = (1 - weight.value, weight.value)
+        fused = reciprocal_rank_fusion(rankings, weights, k.value, by_page=True)
+        ranks.value = status(ranks_html(question, fused, rankings))
+
+    for control in (choice, weight, k):
+        control.observe(guarded(show, ranks), names="value")
+    show()
+    return View([choice, weight, k, ranks], "fusion explorer")
+
+
+def chunk_explorer(
+    pages: Mapping[str, Document],
+    questions: Sequence[Question],
+    splitters: Mapping[str, Callable[[int], Splitter]],
+) -> View:
+    """Choose a question, a splitter and a size; see its page cut, with the gold words marked.
+
+    Args:
+        pages: by id.
+        questions: those on offer; the page of the first gold span is shown.
+        splitters: name to what makes a splitter of a size in tokens.
+    """
+    wide = ipw.Layout(width="98%")
+    style = {"description_width": "initial"}
+    options = [(question.text, i) for i, question in enumerate(questions)]
+    choice = ipw.Dropdown(options=options, description="Question", layout=wide)
+    kind = ipw.Dropdown(options=list(splitters), description="Splitter")
+    sizes = [16, 32, 64, 128, 256, 512]
+    size = ipw.SelectionSlider(
+        options=sizes, value=64, description="Chunk size (tokens)", style=style
+    )
+    view = ipw.HTML()
+
+    def show(_: Any = None) -> None:
+        gold = questions[choice.value].gold[0]
+        page = pages[gold.page]
+        spans = splitters[kind.value](size.value)(page.text)
+        view.value = status(cut_html(page, spans, gold))
+
+    for control in (choice, kind, size):
+        control.observe(guarded(show, view), names="value")
+    show()
+    return View([choice, kind, size, view], "chunk explorer")
+
+
+def cut_html(page: Document, spans: Spans, gold: Span) -> str:
+    """A page chunk by chunk, each numbered, with its gold words marked."""
+    body, held = "", []
+    for number, (start, end) in enumerate(spans, start=1):
+        a, b = (min(max(place, start), end) for place in (gold.start, gold.end))
+        if a < b:
+            held.append(f"chunk {number}: {(b - a) / (gold.end - gold.start):.0%}")
+        parts = [html.escape(x) for x in (page.text[start:a], page.text[a:b], page.text[b:end])]
+        text = f"{parts[0]}<mark><b>{parts[1]}</b></mark>{parts[2]}" if a < b else "".join(parts)
+        body += (
+            "<pre style='white-space:pre-wrap;border-left:4px solid #1b6ca8;padding-left:8px'>"
+            f"<i>{number}</i>  {text.strip()}</pre>"
+        )
+    found = ", ".join(held)
+    title = html.escape(page.metadata["title"])
+    return f"<p><b>{title}</b>: {len(spans)} chunks. The gold words: {found}.</p>{body}"
+
+
 def sources_html(question: Question, found: Sequence[NodeWithScore]) -> str:
     """Retrieved nodes as a table; those from a page that answers the question are marked."""
     gold = {span.page for span in question.gold}
@@ -120,6 +210,35 @@ def sources_html(question: Question, found: Sequence[NodeWithScore]) -> str:
         for rank, hit in enumerate(found, start=1)
     )
     heads = "<th>rank</th><th>cosine</th><th>page</th><th></th>"
+    return f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+def ranks_html(
+    question: Question,
+    fused: Sequence[NodeWithScore],
+    parts: Sequence[Sequence[NodeWithScore]],
+    top: int = 10,
+) -> str:
+    """The first pages of a fusion, and the gold ones further down, with their ranks in its parts.
+
+    Args:
+        question: whose gold pages are marked.
+        fused: the fusion.
+        parts: the two rankings in it, by words and by meaning.
+        top: pages shown, gold or not.
+    """
+    gold = {span.page for span in question.gold}
+    titles = {hit.node.ref_doc_id or hit.node_id: hit.node.metadata["title"] for hit in fused}
+    places = [{page: n for n, page in enumerate(page_run(x), 1)} for x in (fused, *parts)]
+    rows = "".join(
+        "<tr>"
+        + "".join(f"<td>{each.get(page, '–')}</td>" for each in places)
+        + f"<td style='text-align:left'>{html.escape(title)}</td>"
+        + f"<td>{'✔ gold page' if page in gold else ''}</td></tr>"
+        for page, title in titles.items()
+        if places[0][page] <= top or page in gold
+    )
+    heads = "<th>fused</th><th>by words</th><th>by meaning</th><th>page</th><th></th>"
     return f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
 
 

@@ -10,9 +10,11 @@ from llama_index.core.schema import NodeRelationship, NodeWithScore, RelatedNode
 
 from course_utils.corpus import Question, Span
 from course_utils.evaluation import (
+    bears_answer,
     cites_gold,
     estimate,
     gold_coverage,
+    gold_iou,
     is_correct,
     normalise,
     page_run,
@@ -86,6 +88,40 @@ def test_a_page_scores_as_its_best_node() -> None:
 )
 def test_gold_coverage_counts_characters_once(found: list[NodeWithScore], coverage: float) -> None:
     assert gold_coverage(found, [Span("p", 10, 20)]) == pytest.approx(coverage)
+
+
+@pytest.mark.parametrize(
+    ("found", "iou"),
+    [
+        ([], 0.0),
+        ([hit("p", 10, 20)], 1.0),
+        ([hit("p", 0, 100)], 0.1),
+        ([hit("p", 10, 20), hit("q", 0, 10)], 0.5),
+        ([hit("p", 15, 25)], 5 / 15),
+        ([hit("p", 10, 20), hit("p", 10, 20)], 0.5),  # the same text twice is read twice
+    ],
+)
+def test_iou_charges_for_everything_retrieved(found: list[NodeWithScore], iou: float) -> None:
+    assert gold_iou(found, [Span("p", 10, 20)]) == pytest.approx(iou)
+
+
+@pytest.mark.parametrize(
+    ("page", "start", "text", "bears"),
+    [
+        ("p", 0, "the port is 7,204.", True),
+        ("p", 0, "the port is 72041.", False),
+        ("q", 0, "the port is 7204.", False),
+        ("p", 40, "the port is 7204.", False),
+        ("o", 0, "the port is 7204.", False),
+    ],
+)
+def test_the_answer_must_stand_where_the_question_is_answered(
+    page: str, start: int, text: str, bears: bool
+) -> None:
+    question = Question(id="q", text="?", answer="7204", gold=(Span("o", 0, 9), Span("p", 5, 30)))
+    found = hit(page, start, start + 20)
+    found.node.text = text  # type: ignore[attr-defined]
+    assert bears_answer([hit("p", 90, 99), found], question) is bears
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,86 @@
+"""BM25: the course's retriever against rank_bm25, on the handbook's chunks.
+
+    python -m pip install rank_bm25
+    python benchmarks/bm25.py
+
+Both get the same words and answer the same questions, one after the other, in turns. rank_bm25's
+Okapi computes the rarity of a word by another formula; it is given ours, so that the rankings
+must be the same and only the work differs.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from statistics import median
+
+import numpy as np
+from rank_bm25 import BM25Okapi
+
+from course_utils.chunking import SpanSplitter, packed_blocks
+from course_utils.corpus import load_handbook, load_questions
+from course_utils.models import load_embedder
+from course_utils.retrieval import BM25Retriever, content_words, title_and_text
+
+ROUNDS = 7
+TOP = 10
+
+
+def main() -> None:
+    """Print queries per second of both, and how often their rankings agree."""
+    splitter = SpanSplitter(packed_blocks(load_embedder().tokenizer, size=96))
+    nodes = splitter.get_nodes_from_documents(load_handbook())
+    texts = [question.text for question in load_questions()]
+    ours = BM25Retriever(nodes)
+    theirs = lucene(content_words([title_and_text(node) for node in ours.nodes]))
+
+    def ask_ours(text: str) -> tuple[list[str], list[float]]:
+        found = ours.search([text], TOP)[0]
+        return [hit.node_id for hit in found], [hit.get_score() for hit in found]
+
+    def ask_theirs(text: str) -> tuple[list[str], list[float]]:
+        scores = theirs.get_scores(content_words([text])[0])
+        best = np.argsort(-scores, kind="stable")[:TOP]
+        return [ours.nodes[place].node_id for place in best], scores[best].tolist()
+
+    arms = {"course_utils": ask_ours, "rank_bm25": ask_theirs}
+    rates: dict[str, list[float]] = {name: [] for name in arms}
+    for _ in range(ROUNDS):
+        for name, ask in arms.items():
+            rates[name].append(rate(ask, texts))
+    print(f"{len(nodes)} chunks, {len(texts)} questions, top {TOP}, {ROUNDS} rounds in turns")
+    for name, measured in rates.items():
+        spread = f"{min(measured):,.0f} to {max(measured):,.0f}"
+        print(f"{name}: {median(measured):,.0f} questions a second ({spread})")
+    ratios = [one / other for one, other in zip(*rates.values(), strict=True)]
+    print(f"ratio: {median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})")
+    pairs = [(ask_ours(text), ask_theirs(text)) for text in texts]
+    same = sum(one[0] == other[0][: len(one[0])] for one, other in pairs)
+    near = sum(np.allclose(one[1], other[1][: len(one[1])], rtol=1e-4) for one, other in pairs)
+    print(f"same ranking: {same} of {len(texts)}; same scores in their order: {near}")
+
+
+def rate(ask: Callable[[str], object], texts: list[str]) -> float:
+    """Questions answered in a second."""
+    began = time.perf_counter()
+    for text in texts:
+        ask(text)
+    return len(texts) / (time.perf_counter() - began)
+
+
+def lucene(words: list[list[str]]) -> BM25Okapi:
+    """rank_bm25 with the rarity that bm25s uses (Lucene's).
+
+    Its second difference, a factor of k1 + 1 in every score, is divided out with the rarity.
+    """
+    index = BM25Okapi(words, k1=1.5, b=0.75)
+    for word in index.idf:
+        holders = sum(word in page for page in index.doc_freqs)
+        rarity = math.log(1 + (len(words) - holders + 0.5) / (holders + 0.5))
+        index.idf[word] = rarity / (index.k1 + 1)
+    return index
+
+
+if __name__ == "__main__":
+    main()
