@@ -101,7 +101,7 @@ def evaluate(
     folder: Annotated[str, typer.Argument(help="a collection in the BEIR format")],
     split: Annotated[str, typer.Option(help="whose judgements")] = "test",
 ) -> None:
-    """Print nDCG@10 of BM25, of dense search and of their fusion on a collection."""
+    """Print nDCG@10 of BM25, dense search, their fusion, and that reranked, on a collection."""
     from course_utils import evaluation, models
 
     for name, scores in evaluation.evaluate_beir(folder, models.load_embedder(), split).items():
