@@ -29,6 +29,10 @@ VERDICTS = {
     "error": ("Not judged", "#b42318"),
     "unattempted": ("Not answered yet", "#57606a"),
 }
+REMINDER = (
+    "<p><b>On Binder answers are lost when the session ends.</b> Before you leave, press "
+    "<i>Export</i> below the last exercise and save the file.</p>"
+)
 WIDE = ipw.Layout(width="98%")
 _open: dict[str, ipw.Widget] = {}
 
@@ -63,6 +67,11 @@ def close(widget: ipw.Widget) -> None:
     for child in getattr(widget, "children", ()):
         close(child)
     widget.close()
+
+
+def on_binder() -> bool:
+    """Whether this is a session of mybinder.org, or of another BinderHub."""
+    return any(name.startswith("BINDER_") for name in os.environ)
 
 
 def markdown(text: str) -> str:
@@ -114,6 +123,7 @@ class ExerciseView(View):
         self.feedback.value = verdict_html(result.outcome, result.feedback)
         if result.outcome != "unattempted":
             self.keep("answer", result, answer)
+            self.feedback.value += status(REMINDER) if on_binder() else ""
 
     def hint(self, _: Any = None) -> None:
         """Show the next hint."""
