@@ -84,7 +84,7 @@ def start(notebook: str, seed: int = 0) -> None:
     np.random.seed(seed)
     torch.manual_seed(seed)
     warnings.filterwarnings("ignore")
-    for name in ("transformers", "llama_index", "huggingface_hub", "matplotlib"):
+    for name in ("transformers", "llama_index", "huggingface_hub", "matplotlib", "ragas"):
         logging.getLogger(name).setLevel(logging.ERROR)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from transformers.utils import logging as transformers_logging
