@@ -9,11 +9,14 @@ from typing import Annotated
 
 import typer
 
+from course_utils.grading.commands import app as grade_app
+
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False
 )
 models_app = typer.Typer(no_args_is_help=True, help="The models that the course uses.")
 app.add_typer(models_app, name="models")
+app.add_typer(grade_app, name="grade")
 
 
 @models_app.command("list")
@@ -109,8 +112,8 @@ def evaluate(
 ) -> None:
     """Measure how well documents are searched and questions on them answered.
 
-    A folder with a corpus.jsonl is a collection in the BEIR format: nDCG@10 of BM25, dense search
-    and their fusion is printed. Any other folder is documents: a report is written.
+    A folder with a corpus.jsonl is a collection in the BEIR format: nDCG@10 of BM25, dense search,
+    their fusion, and that reranked, is printed. Any other folder is documents: a report is written.
     """
     from course_utils import evaluation, generation, models, report
 
@@ -136,12 +139,13 @@ def evaluate(
 def main() -> None:
     """Run the command; what a user can mend is told in one sentence, without a traceback."""
     from course_utils.corpus import CorpusError
+    from course_utils.grading.exercises import GradingError
     from course_utils.models import ModelError
     from course_utils.running import RunError
 
     try:
         app()
-    except (ModelError, CorpusError, RunError) as error:
+    except (ModelError, CorpusError, RunError, GradingError) as error:
         typer.secho(str(error), err=True, fg="red")
         sys.exit(1)
 

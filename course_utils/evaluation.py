@@ -17,6 +17,7 @@ from llama_index.core.schema import NodeWithScore
 from course_utils.corpus import CorpusError, Question, Span, read_beir
 from course_utils.generation import Answer
 from course_utils.models import Embedder
+from course_utils.reranking import RerankedRetriever, default
 from course_utils.retrieval import BM25Retriever, DenseRetriever, FusedRetriever, NodeRetriever
 
 # --- retrieval ------------------------------------------------------------------------------------
@@ -91,20 +92,24 @@ def evaluate(
 def evaluate_beir(
     folder: Path | str, embedder: Embedder, split: str = "test"
 ) -> dict[str, np.ndarray]:
-    """BM25, dense search and their fusion on a collection in the BEIR format.
+    """BM25, dense search, their fusion, and that reranked, on a collection in the BEIR format.
 
     Whole documents are indexed; a question that is a document too does not find itself.
 
     Args:
         folder: see ``read_beir``, like ``split``.
-        embedder: reads as much of a document as it can.
+        embedder: reads as much of a document as it can; one without token vectors (no
+            ``models.Embedder``) cannot rerank.
 
     Returns:
-        For "BM25", "dense" and "fused" the nDCG@10 of each question.
+        For "BM25", "dense", "fused" and "reranked" the nDCG@10 of each question.
     """
     documents, questions = read_beir(folder, split)
     bm25, dense = BM25Retriever(documents), DenseRetriever(documents, embedder)
-    arms = {"BM25": bm25, "dense": dense, "fused": FusedRetriever([bm25, dense])}
+    fused = FusedRetriever([bm25, dense])
+    arms: dict[str, NodeRetriever] = {"BM25": bm25, "dense": dense, "fused": fused}
+    if isinstance(embedder, Embedder):
+        arms["reranked"] = RerankedRetriever(fused, default(embedder, documents), depth=20)
     metric = "ndcg_cut_10"
     return {name: evaluate(arm, questions, [metric])[metric] for name, arm in arms.items()}
 

@@ -83,7 +83,7 @@ def generate(
     llm: LanguageModel | Endpoint,
     chats: Sequence[Chat],
     max_new_tokens: int = 16,
-    tokens_per_batch: int = 2048,
+    tokens_per_batch: int = 1536,
 ) -> list[str]:
     """Decode greedily, many chats at a time.
 

@@ -73,7 +73,7 @@ def lines(
     Args:
         series: name to {place on the x axis: estimate}; all have the same places, in their order.
         xlabel: what the places are.
-        ylabel: what is measured.
+        ylabel: what is measured; where some of it is negative, a line marks zero.
         alt: what the figure shows, in words.
         joined: False for places without an order: points only.
     """
@@ -100,10 +100,13 @@ def lines(
                 color=COLOURS[number % len(COLOURS)],
             )
         axes.set_xticks(range(len(points)), list(points))
-        axes.set_ylim(bottom=0)
+        if min(made.low for points in series.values() for made in points.values()) < 0:
+            axes.axhline(0, color="#444444", linewidth=1)
+        else:
+            axes.set_ylim(bottom=0)
         axes.set_xlabel(xlabel)
         axes.set_ylabel(ylabel)
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False)
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4, frameon=False)
         return picture(figure, alt)
 
 

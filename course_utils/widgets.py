@@ -20,6 +20,7 @@ from course_utils.corpus import Question, Span
 from course_utils.evaluation import CAUSES, page_run
 from course_utils.generation import Answer, Chat, count_tokens, generate, rag_chat
 from course_utils.models import Endpoint, LanguageModel
+from course_utils.reranking import RerankedRetriever, Reranker
 from course_utils.retrieval import DenseRetriever, NodeRetriever, reciprocal_rank_fusion
 
 
@@ -147,6 +148,37 @@ def fusion_explorer(
     return View([choice, weight, k, ranks], "fusion explorer")
 
 
+def rerank_explorer(
+    retriever: NodeRetriever, reranker: Reranker, questions: Sequence[Question]
+) -> View:
+    """Choose a question and how many candidates are reranked; see their ranks before and after.
+
+    Args:
+        retriever: finds the candidates.
+        reranker: orders them.
+        questions: those on offer.
+    """
+    choice = ipw.Dropdown(
+        options=[(f"{question.kind}: {question.text}", i) for i, question in enumerate(questions)],
+        description="Question",
+        layout=ipw.Layout(width="98%"),
+    )
+    depth = ipw.SelectionSlider(options=[5, 10, 20, 50, 100], value=50, description="Candidates")
+    ranks = ipw.HTML()
+
+    def show(_: Any = None) -> None:
+        question = questions[choice.value]
+        before = retriever.search([question.text], 100)
+        after = RerankedRetriever(retriever, reranker, depth=depth.value)
+        found = after.search([question.text], 100)[0]
+        ranks.value = status(ranks_html(question, found, before, heads=("after", "before")))
+
+    for control in (choice, depth):
+        control.observe(guarded(show, ranks), names="value")
+    show()
+    return View([choice, depth, ranks], "reranking explorer")
+
+
 def chunk_explorer(
     pages: Mapping[str, Document],
     questions: Sequence[Question],
@@ -257,14 +289,16 @@ def ranks_html(
     fused: Sequence[NodeWithScore],
     parts: Sequence[Sequence[NodeWithScore]],
     top: int = 10,
+    heads: Sequence[str] = ("fused", "by words", "by meaning"),
 ) -> str:
-    """The first pages of a fusion, and the gold ones further down, with their ranks in its parts.
+    """The first pages of a ranking, and the gold ones further down, with their ranks in others.
 
     Args:
         question: whose gold pages are marked.
-        fused: the fusion.
-        parts: the two rankings in it, by words and by meaning.
+        fused: the ranking that gives the order.
+        parts: other rankings, such as those in a fusion.
         top: pages shown, gold or not.
+        heads: what the rankings are called.
     """
     gold = {span.page for span in question.gold}
     titles = {hit.node.ref_doc_id or hit.node_id: hit.node.metadata["title"] for hit in fused}
@@ -277,8 +311,8 @@ def ranks_html(
         for page, title in titles.items()
         if places[0][page] <= top or page in gold
     )
-    heads = "<th>fused</th><th>by words</th><th>by meaning</th><th>page</th><th></th>"
-    return f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
+    names = "".join(f"<th>{name}</th>" for name in (*heads, "page", ""))
+    return f"<table><thead><tr>{names}</tr></thead><tbody>{rows}</tbody></table>"
 
 
 def guarded(callback: Callable[[Any], None], where: ipw.HTML) -> Callable[[Any], None]:

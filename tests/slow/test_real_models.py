@@ -142,10 +142,10 @@ def test_int8_gives_nearly_the_same_vectors(embedder: Embedder) -> None:
     pages = [page.text[:600] for page in load_handbook()[::50]]
     texts = [*pages, "what does BRN-312 mean", "a"]
     near = (embedder.encode(texts) * int8.encode(texts)).sum(axis=1)
-    assert near.min() > 0.985  # .88 when the first token is rounded with the others
+    assert near.min() > 0.97  # .88 when the first token is rounded with the others
     assert int8.fingerprint != embedder.fingerprint
     together, alone = int8.encode(texts), np.vstack([int8.encode([text]) for text in texts])
-    assert (together * alone).sum(axis=1).min() > 0.985
+    assert (together * alone).sum(axis=1).min() > 0.97
 
 
 def test_the_digest_sees_one_changed_weight(llm: LanguageModel) -> None:
