@@ -23,6 +23,8 @@ from course_utils.models import Endpoint, LanguageModel
 from course_utils.reranking import RerankedRetriever, Reranker
 from course_utils.retrieval import DenseRetriever, NodeRetriever, reciprocal_rank_fusion
 
+WRAP = "white-space:pre-wrap;word-break:normal;overflow-wrap:anywhere"  # JupyterLab cuts words
+
 
 class View(ipw.VBox):
     """A box of widgets whose plain-text form is the same everywhere."""
@@ -58,7 +60,7 @@ class PageView(HTML):
             place = span.end
         pieces += [html.escape(text[place:end]), " …" if end < len(text) else ""]
         title = html.escape(f"{document.metadata['title']} ({document.metadata['path']})")
-        body = f"<pre style='white-space:pre-wrap'>{''.join(pieces)}</pre>"
+        body = f"<pre style='{WRAP}'>{''.join(pieces)}</pre>"
         super().__init__(f"<p><b>{title}</b></p>{body}")
         self.page = document.node_id
 
@@ -97,7 +99,7 @@ def rag_explorer(
         text = html.escape(chat[-1]["content"])
         prompt.value = (
             f"<details><summary>The prompt{size}</summary>"
-            f"<pre style='white-space:pre-wrap'>{text}</pre></details>"
+            f"<pre style='{WRAP}'>{text}</pre></details>"
         )
         answer.value = ""
 
@@ -264,7 +266,7 @@ def cut_html(page: Document, spans: Spans, gold: Span) -> str:
         parts = [html.escape(x) for x in (page.text[start:a], page.text[a:b], page.text[b:end])]
         text = f"{parts[0]}<mark><b>{parts[1]}</b></mark>{parts[2]}" if a < b else "".join(parts)
         body += (
-            "<pre style='white-space:pre-wrap;border-left:4px solid #1b6ca8;padding-left:8px'>"
+            f"<pre style='{WRAP};border-left:4px solid #1b6ca8;padding-left:8px'>"
             f"<i>{number}</i>  {text.strip()}</pre>"
         )
     found = ", ".join(held)
