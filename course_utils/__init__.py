@@ -6,5 +6,6 @@ One module is one step of the pipeline, and imports run from right to left only:
                             |
                           models
 
-Read the modules in that order to have read the course's code.
+Read the modules in that order to have read the course's code. ``costs`` and ``decision`` stand
+behind ``claims``: they need no model, only what was measured.
 """
