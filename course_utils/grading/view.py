@@ -13,14 +13,13 @@ from typing import Any
 
 import ipywidgets as ipw
 from IPython.core.getipython import get_ipython
-from markdown_it import MarkdownIt
 from traitlets import TraitError
 
 from course_utils import claims
 from course_utils.grading import store
 from course_utils.grading.check import HINT_COST, Result, answer_text, grade, standing
 from course_utils.grading.exercises import CODE, FOLDER, Exercise, Names, get
-from course_utils.widgets import View, guarded, status
+from course_utils.widgets import View, guarded, markdown, status
 
 VERDICTS = {
     "passed": ("Right", "#1a7f37"),
@@ -72,11 +71,6 @@ def close(widget: ipw.Widget) -> None:
 def on_binder() -> bool:
     """Whether this is a session of mybinder.org, or of another BinderHub."""
     return any(name.startswith("BINDER_") for name in os.environ)
-
-
-def markdown(text: str) -> str:
-    """Markdown as HTML; HTML inside it is shown, not obeyed."""
-    return MarkdownIt("commonmark", {"html": False}).render(text)
 
 
 def verdict_html(outcome: str, feedback: str) -> str:
