@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 from IPython.display import HTML
 from matplotlib import font_manager
+from packaging.requirements import Requirement
 
 from course_utils import models
 from course_utils.claims import ROOT, load_ledger
@@ -49,7 +50,7 @@ def packages() -> Check:
     lines = (ROOT / "constraints.txt").read_text(encoding="utf8").splitlines()
     pinned = {_normal(name): version for name, _, version in (x.partition("==") for x in lines)}
     off = []
-    for name in map(_normal, wanted["dependencies"]):
+    for name in (_normal(Requirement(line).name) for line in wanted["dependencies"]):
         try:
             here = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

@@ -140,7 +140,7 @@ def curves(
             if places[0] <= place <= places[-1]:
                 side: Any = ("right", "left")[number % 2]
                 axes.axvline(place, color="#444444", linewidth=1)
-                axes.text(place, top, f"{words} ", rotation=90, va="top", ha=side)
+                axes.text(place, top, f"{words} ", rotation=90, va="top", ha=side, size=8)
         axes.set_xlabel(xlabel)
         axes.set_ylabel(ylabel)
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4, frameon=False)

@@ -335,7 +335,7 @@ class CostCalculator(View):
                 layout=ipw.Layout(width="98%"),
             )
             self.fields[name].observe(guarded(self.show, self.said), names="value")
-        two = ipw.Layout(grid_template_columns="repeat(auto-fit, minmax(420px, 1fr))", width="98%")
+        two = ipw.Layout(grid_template_columns="repeat(auto-fit, minmax(385px, 1fr))", width="98%")
         grid = ipw.GridBox(list(self.fields.values()), layout=two)
         super().__init__([grid, self.said], "cost calculator")
         self.show()

@@ -332,6 +332,9 @@ def test_answers_are_kept_restored_and_compared(own_folder: Path) -> None:
     assert "Before the course: <b>fine-tuning</b>, with other answers to 2" in after.said.value
     assert "What the course measured" in after.said.value
     assert decision.kept("before") == said(form="yes")
+    answer_all(again, said(cite="yes"))
+    press(again, "Decide")
+    assert decision.kept("before") == said(cite="yes")  # the last ones count
 
 
 def test_exporting_writes_the_record_with_the_calculators_costs(own_folder: Path) -> None:
