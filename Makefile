@@ -43,5 +43,5 @@ clean:
 	touch $@
 
 .venv/test: .venv/torch pyproject.toml
-	$(PIP) --editable ".[test]"
+	$(PIP) --editable ".[test,scale]"
 	touch .venv/lab $@

@@ -173,6 +173,25 @@ def evaluate(
     typer.echo(f"The report is {out}: open it in a browser.")
 
 
+@app.command()
+def index(
+    folder: Annotated[str, typer.Argument(help="documents")],
+    database: Annotated[str, typer.Option(help="a folder, or a Qdrant server's http://host:6333")],
+    ray: Annotated[str, typer.Option(help="a Ray cluster's host:6379; here when none")] = "",
+    workers: Annotated[int, typer.Option(help="processes that embed, a core each")] = 2,
+) -> None:
+    """Cut documents, embed them on a cluster, store them; interrupted, run it again to go on."""
+    from course_utils import chunking, corpus, models, scale
+
+    documents = corpus.read_folder(folder)
+    embedder = models.load_embedder()
+    splitter = chunking.SpanSplitter(chunking.packed_blocks(embedder.tokenizer, size=96))
+    where = scale.Database(database, embedder)
+    written = scale.index(splitter.get_nodes_from_documents(documents), where, ray or None, workers)
+    typer.echo(f"{written} chunks written; {database} holds {len(where)}.")
+    where.close()
+
+
 def main() -> None:
     """Run the command; what a user can mend is told in one sentence, without a traceback."""
     from course_utils.corpus import CorpusError
@@ -181,10 +200,12 @@ def main() -> None:
     from course_utils.grading.exercises import GradingError
     from course_utils.models import ModelError
     from course_utils.running import RunError
+    from course_utils.scale import ScaleError
 
+    told = (ModelError, CorpusError, RunError, GradingError, DecisionError, CostError, ScaleError)
     try:
         app()
-    except (ModelError, CorpusError, RunError, GradingError, DecisionError, CostError) as error:
+    except told as error:
         typer.secho(str(error), err=True, fg="red")
         sys.exit(1)
 

@@ -18,7 +18,7 @@ from llama_index.core import Document
 from llama_index.core.schema import NodeWithScore
 from markdown_it import MarkdownIt
 
-from course_utils import costs, decision
+from course_utils import costs, decision, sizing
 from course_utils.chunking import Spans, Splitter
 from course_utils.corpus import Question, Span
 from course_utils.evaluation import CAUSES, page_run
@@ -393,6 +393,37 @@ def scenario_explorer(cases: Sequence[decision.Scenario]) -> View:
     solve.on_click(guarded(reply, said))
     show()
     return View([choice, story, solve, said], "case explorer")
+
+
+def size_calculator(item: sizing.Costs) -> View:
+    """Move the number of pages, and see bytes, machines, hours and money, and what breaks first.
+
+    Args:
+        item: what one chunk, question and comparison cost.
+    """
+    wide = {"style": {"description_width": "210px"}, "layout": WIDE}
+    pages = ipw.FloatLogSlider(
+        value=500, min=2, max=8, step=0.1, readout_format=",.0f", description="Pages", **wide
+    )
+    workers = ipw.IntSlider(value=2, min=1, max=64, description="Workers that embed", **wide)
+    memory = ipw.IntSlider(value=16, min=4, max=256, description="GB of memory a machine", **wide)
+    each = ipw.Dropdown(
+        options=[("4 bytes (float32)", 4), ("1 byte (int8)", 1)],
+        description="A vector's numbers in memory",
+        **wide,
+    )
+    said = ipw.HTML()
+
+    def show(_: Any = None) -> None:
+        made = sizing.sizes(pages.value, item, workers.value, memory.value, each.value)
+        broken = sizing.limits(item, workers.value, memory.value, bytes_each=each.value)
+        said.value = status(markdown(sizing.text(made, broken)))
+
+    controls = [pages, workers, memory, each]
+    for control in controls:
+        control.observe(guarded(show, said), names="value")
+    show()
+    return View([*controls, said], "size calculator")
 
 
 def decision_html(
