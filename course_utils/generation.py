@@ -5,9 +5,11 @@ A chat is a list of ``{"role": ..., "content": ...}`` messages, as everywhere el
 
 from __future__ import annotations
 
+import copy
+import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -72,6 +74,8 @@ def generate(
     chats: Sequence[Chat],
     max_new_tokens: int = 16,
     tokens_per_batch: int = 2048,
+    schema: Mapping[str, Any] | None = None,
+    shared_prefix: bool = False,
 ) -> list[str]:
     """Decode greedily, many chats at a time.
 
@@ -80,6 +84,10 @@ def generate(
         chats: n chats, each ending with a user message.
         max_new_tokens: length at which an answer is cut off.
         tokens_per_batch: upper bound on padded prompt tokens run at once, which bounds memory.
+        schema: a JSON schema; local models then write nothing but JSON that fits it, as far as
+            ``max_new_tokens`` reach.
+        shared_prefix: read what all chats begin with once instead of once a chat. Providers call
+            it prompt caching; it pays with long instructions or examples.
 
     Returns:
         n answers, in the order of the chats.
@@ -93,11 +101,14 @@ def generate(
     # Chats of nearly one length go together: padding is computed like any other token.
     order = sorted(range(len(chats)), key=lambda i: -len(prompts[i]))
     answers = [""] * len(chats)
+    grammar = Grammar(llm, schema) if schema is not None else None
+    prefix = _common(prompts) if shared_prefix else 0
+    read = _read(llm, prompts[0][:prefix]) if prefix else None
     with progress(total=len(chats), label="answers") as bar:
         while order:
             size = max(1, tokens_per_batch // (len(prompts[order[0]]) + max_new_tokens))
             batch, order = order[:size], order[size:]
-            texts = _decode(llm, [prompts[i] for i in batch], max_new_tokens)
+            texts = _decode(llm, [prompts[i] for i in batch], max_new_tokens, grammar, prefix, read)
             for i, text in zip(batch, texts, strict=True):
                 answers[i] = text
             bar.update(len(batch))
@@ -105,17 +116,97 @@ def generate(
     return answers
 
 
+def _common(prompts: Sequence[list[int]]) -> int:
+    """How many tokens all prompts begin with; each keeps one of its own to go on from."""
+    same = 0
+    for first, last in zip(min(prompts), max(prompts), strict=False):  # the two that differ most
+        if first != last:
+            break
+        same += 1
+    return min(same, *(len(prompt) - 1 for prompt in prompts))
+
+
 @torch.inference_mode()
-def _decode(llm: LanguageModel, prompts: list[list[int]], max_new_tokens: int) -> list[str]:
-    padded = llm.tokenizer.pad({"input_ids": prompts}, return_tensors="pt")
+def _read(llm: LanguageModel, ids: list[int]) -> Any:
+    """The key-value cache of some tokens."""
+    return llm.model(torch.tensor([ids]), use_cache=True, logits_to_keep=1).past_key_values
+
+
+@torch.inference_mode()
+def _decode(
+    llm: LanguageModel,
+    prompts: list[list[int]],
+    max_new_tokens: int,
+    grammar: Grammar | None,
+    prefix: int,
+    read: Any,
+) -> list[str]:
+    settings: dict[str, Any] = {}
+    own = llm.tokenizer.pad({"input_ids": [ids[prefix:] for ids in prompts]}, return_tensors="pt")
+    ids, mask = own["input_ids"], own["attention_mask"]
+    if read is not None:
+        settings["past_key_values"] = copy.deepcopy(read)
+        settings["past_key_values"].batch_repeat_interleave(len(prompts))
+        shared = torch.tensor([prompts[0][:prefix]]).expand(len(prompts), -1)
+        ids = torch.cat([shared, ids], dim=1)  # padding stands between the prefix and the rest
+        mask = torch.cat([torch.ones_like(shared), mask], dim=1)
+    if grammar is not None:
+        settings["logits_processor"] = [grammar.mask(len(prompts))]
     out = llm.model.generate(
-        **padded,
+        input_ids=ids,
+        attention_mask=mask,
         max_new_tokens=max_new_tokens,
         do_sample=False,
         pad_token_id=llm.tokenizer.pad_token_id,
+        **settings,
     )
-    fresh = out[:, padded["input_ids"].shape[1] :]
+    fresh = out[:, ids.shape[1] :]
     return [text.strip() for text in llm.tokenizer.batch_decode(fresh, skip_special_tokens=True)]
+
+
+class Grammar:
+    """A JSON schema that decoding may not leave, by llguidance.
+
+    After each token it masks all those of the vocabulary with which no JSON of the schema can go
+    on. The form is then right whatever the model knows; what stands in it is still the model's.
+    """
+
+    def __init__(self, llm: LanguageModel, schema: Mapping[str, Any]) -> None:
+        from llguidance import LLMatcher
+        from llguidance.hf import from_tokenizer
+
+        self._words = llm.model.get_output_embeddings().weight.shape[0]
+        self._end = llm.tokenizer.eos_token_id
+        spaced = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+        grammar = LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=spaced)  # type: ignore[arg-type]
+        self._fresh = LLMatcher(from_tokenizer(llm.tokenizer, self._words), grammar)
+        if self._fresh.is_error():
+            raise ValueError(f"The schema cannot be decoded by: {self._fresh.get_error()}")
+
+    def mask(self, rows: int) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+        """A logits processor for a batch of so many chats."""
+        from llguidance.numpy import allocate_token_bitmask, apply_token_bitmask_inplace
+        from llguidance.numpy import fill_next_token_bitmask as fill
+
+        states = [self._fresh.deep_copy() for _ in range(rows)]
+        bits = allocate_token_bitmask(1, self._words)
+        began = False
+
+        def allow(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+            nonlocal began
+            for row, state in enumerate(states):
+                if began and not state.is_stopped():
+                    state.consume_token(int(ids[row, -1]))
+                if state.is_stopped():
+                    scores[row] = -torch.inf
+                    scores[row, self._end] = 0
+                else:
+                    fill(state, bits)
+                    apply_token_bitmask_inplace(scores[row : row + 1].numpy(), bits)
+            began = True
+            return scores
+
+        return allow
 
 
 @torch.inference_mode()

@@ -10,6 +10,7 @@ from llama_index.core.schema import NodeRelationship, NodeWithScore, RelatedNode
 
 from course_utils.generation import (
     CourseLLM,
+    _common,
     cited_page,
     extract_with,
     generate,
@@ -17,7 +18,7 @@ from course_utils.generation import (
     sentences,
     supporting_page,
 )
-from course_utils.models import Endpoint
+from course_utils.models import Endpoint, LanguageModel
 
 
 def hit(page: str, text: str) -> NodeWithScore:
@@ -99,3 +100,29 @@ def test_an_openai_compatible_endpoint_answers() -> None:
     assert generate(endpoint, [[{"role": "user", "content": "hi"}]]) == ["echo: hi"]
     assert CourseLLM(endpoint).complete("there").text == "echo: there"
     server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("prompts", "shared"),
+    [
+        ([[1, 2, 3, 4], [1, 2, 5], [1, 2, 3, 4, 5]], 2),
+        ([[1, 2], [1, 2]], 1),  # one token is left to go on from
+        ([[1, 2, 3]], 2),
+        ([[1, 2], [3]], 0),
+    ],
+)
+def test_what_prompts_share(prompts: list[list[int]], shared: int) -> None:
+    assert _common(prompts) == shared
+
+
+@pytest.mark.parametrize("tokens_per_batch", [60, 4096])
+def test_a_shared_prefix_changes_no_answer(llm: LanguageModel, tokens_per_batch: int) -> None:
+    earlier = [
+        {"role": "user", "content": "what is the port of lampd ?"},
+        {"role": "assistant", "content": "1 2"},
+    ]
+    asked = ["ferry ?", "what is the port of cellar ?", "lampd 3 4 5", "1"]
+    chats = [[*earlier, {"role": "user", "content": text}] for text in asked]
+    plain = [generate(llm, [chat], 6)[0] for chat in chats]
+    assert len(set(plain)) > 1
+    assert generate(llm, chats, 6, tokens_per_batch, shared_prefix=True) == plain

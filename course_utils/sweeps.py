@@ -1,0 +1,416 @@
+"""The larger fine-tuning experiments, too long for a notebook: ``course sweep NAME``.
+
+A sweep is a list of arms. Each arm trains or prompts, and gives one number an item, so that a
+notebook can draw intervals and paired differences from the stored file. Arms that are done are
+kept when a sweep is interrupted, and so is the training under way.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import platform
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property, partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+import yaml
+from llama_index.core.schema import MetadataMode
+
+from course_utils.chunking import SpanSplitter, packed_blocks
+from course_utils.corpus import (
+    DATASETS,
+    EmailBrief,
+    Question,
+    Ticket,
+    load_emails,
+    load_handbook,
+    load_questions,
+    load_tickets,
+)
+from course_utils.finetuning import Chat, Recipe, attached, loss_on, train
+from course_utils.formats import emails, tickets
+from course_utils.generation import count_tokens, generate, option_scores, rag_chat
+from course_utils.models import LanguageModel, ModelError, cache_dir, load_embedder, load_generator
+from course_utils.progress import progress
+from course_utils.retrieval import DenseRetriever
+from course_utils.running import RunError
+
+STORED = Path(__file__).resolve().parent.parent / "notebooks" / "sweeps"
+SCHEMA: dict[str, Any] = json.loads(tickets.SCHEMA.read_text(encoding="utf8"))
+NOTATION = (DATASETS / "tickets" / "notation.md").read_text(encoding="utf8")
+GUIDE = (DATASETS / "emails" / "style_guide.md").read_text(encoding="utf8")
+Scores = dict[str, list[float]]
+Arms = Iterator[tuple[str, Callable[[], dict[str, Any]]]]
+T = TypeVar("T")
+
+
+def turns(system: str, user: str, answer: str | None = None) -> Chat:
+    """A chat of one question, with its answer when there is one to learn from."""
+    chat = [{"role": "system", "content": system}, {"role": "user", "content": user}]
+    return chat if answer is None else [*chat, {"role": "assistant", "content": answer}]
+
+
+# --- tickets --------------------------------------------------------------------------------------
+
+TICKET = "Turn the customer's message into a ticket, as JSON."
+
+
+def ticket_chat(ticket: Ticket, learned: bool = False) -> Chat:
+    """What the adapter sees: a message below one line, and the ticket when it is to be learned."""
+    answer = tickets.to_json(ticket.ticket) if learned else None
+    return turns("Write the ticket.", ticket.message, answer)
+
+
+def instructed_chat(ticket: Ticket) -> Chat:
+    """The whole page of rules and the schema in front of the message."""
+    rules = f"{TICKET} Answer with one JSON object that fits this schema and nothing else."
+    return turns(f"{NOTATION}\n\n{rules}\n\n{json.dumps(SCHEMA)}", ticket.message)
+
+
+def few_shot(system: str, shots: Sequence[Chat], asked: Chat) -> Chat:
+    """Examples as earlier turns of the same chat."""
+    earlier = [message for shot in shots for message in shot[1:]]
+    return [{"role": "system", "content": system}, *earlier, *asked[1:]]
+
+
+def score_tickets(texts: Sequence[str], gold: Sequence[Ticket]) -> Scores:
+    """Valid, exactly right, and F1 over the fields, of each ticket."""
+    checks = [tickets.check(text, fences=True) for text in texts]
+    pairs = [(check.ticket, right.ticket) for check, right in zip(checks, gold, strict=True)]
+    return {
+        "valid": [float(check.valid) for check in checks],
+        "exact": [float(tickets.exact_match(*pair)) for pair in pairs],
+        "f1": [round(tickets.field_f1(*pair), 4) for pair in pairs],
+    }
+
+
+# --- e-mails --------------------------------------------------------------------------------------
+
+EMAIL = "Write the e-mail to the customer from these notes."
+RULES = re.findall(r"(?m)^\d+\. .+$", GUIDE)
+
+
+def email_chat(brief: EmailBrief, learned: bool = False) -> Chat:
+    """What the adapter sees: a brief below one line, and the e-mail when it is to be learned."""
+    return turns("Write the e-mail.", brief.brief, brief.email if learned else None)
+
+
+def guided_chat(brief: EmailBrief, rules: Sequence[str]) -> Chat:
+    """The rules of the style guide in front of the brief."""
+    lines = "\n".join(rules)
+    return turns("Write e-mails that keep all the rules.", f"{EMAIL}\n\n{lines}\n\n{brief.brief}")
+
+
+def score_emails(texts: Sequence[str], briefs: Sequence[EmailBrief]) -> Scores:
+    """Each rule, all of them, their share, and the brief's facts, of each e-mail."""
+    pairs = list(zip(texts, briefs, strict=True))
+    kept = [emails.check(text, brief.fields) for text, brief in pairs]
+    carried = [emails.carries(text, brief.must) for text, brief in pairs]
+    return {
+        "rules": [float(np.mean(list(each.values()))) for each in kept],
+        "all rules": [float(all(each.values())) for each in kept],
+        "facts": [round(float(np.mean(each)), 4) for each in carried],
+        "all facts": [float(all(each)) for each in carried],
+        **{rule: [float(each[rule]) for each in kept] for rule in emails.RULES},
+    }
+
+
+# --- knowledge ------------------------------------------------------------------------------------
+
+
+def fact_chat(question: str, answer: str | None = None) -> Chat:
+    """A question without sources."""
+    return turns("Answer in a few words.", question, answer)
+
+
+def facts_with_paraphrases() -> list[tuple[Question, Question, list[str]]]:
+    """The facts that change: as of week 1, as of week 2, and four other ways to ask."""
+    text = (DATASETS / "handbook" / "paraphrases.yaml").read_text(encoding="utf8")
+    weeks = [{q.id: q for q in load_questions(kind="changed", week=week)} for week in (1, 2)]
+    return [(weeks[0][i], weeks[1][i], asked) for i, asked in yaml.safe_load(text).items()]
+
+
+def four_options(facts: Sequence[tuple[Question, Question, Any]], place: int) -> list[str]:
+    """The answer of week 1, that of week 2, and two of other facts, of the same form if possible.
+
+    "20 minutes" stands beside other minutes, a date beside dates.
+    """
+    old, new, _ = facts[place]
+    others = [*facts[place + 1 :], *facts[:place]]
+    answers = dict.fromkeys(q.answer for one, two, _ in others for q in (one, two))
+    wrong = [answer for answer in answers if answer not in (old.answer, new.answer)]
+    form = _form(old.answer)
+    wrong.sort(key=lambda a: (_form(a) != form, _form(a).startswith("0") != form.startswith("0")))
+    return [old.answer, new.answer, *wrong[:2]]
+
+
+def _form(answer: str) -> str:
+    return re.sub(r"[A-Z]\w+", "Name", re.sub(r"\d+([,.]\d+)?", "0", answer))
+
+
+# --- the arms -------------------------------------------------------------------------------------
+
+
+class Lab:
+    """What the arms share: the models, and how much of everything to use."""
+
+    def __init__(self, small: bool = False) -> None:
+        self.small = small
+        llm = load_generator()
+        if not isinstance(llm, LanguageModel):
+            raise ModelError("A sweep trains, which needs a local model: unset COURSE_GENERATOR.")
+        self.llm = llm
+
+    @cached_property
+    def embedder(self) -> Any:
+        return load_embedder()
+
+    def some(self, items: Sequence[T], most: int | None = None) -> list[T]:
+        """The first of some items: all that are wanted, or four in a small sweep."""
+        return list(items[: 4 if self.small else most])
+
+    def write(
+        self, chats: list[Chat], score: Callable[[list[str]], Scores], new: int, **settings: Any
+    ) -> dict[str, Any]:
+        """Let the model answer, and score it; seconds are for one answer in a batch, and alone."""
+        new = 24 if self.small else new
+        began = time.perf_counter()
+        texts = generate(self.llm, chats, new, 16384, shared_prefix=True, **settings)
+        batched = (time.perf_counter() - began) / len(chats)
+        began = time.perf_counter()
+        for chat in chats[:2]:
+            generate(self.llm, [chat], new)
+        return {
+            "scores": score(texts),
+            "prompt_tokens": float(np.mean([count_tokens(self.llm, chat) for chat in chats])),
+            "seconds": round(batched, 3),
+            "seconds_alone": round((time.perf_counter() - began) / len(chats[:2]), 3),
+        }
+
+    def learn(self, examples: list[Chat], recipe: Recipe, *arguments: Any) -> dict[str, Any]:
+        """Train an adapter, or load it, and ``write`` with it."""
+        recipe = replace(recipe, epochs=1) if self.small else recipe
+        adapter = train(self.llm, self.some(examples), recipe)
+        with attached(self.llm, adapter):
+            written = self.write(*arguments)
+        cost = {"train_seconds": adapter.seconds, "train_tokens": adapter.tokens}
+        return written | cost | {"folder": adapter.folder.name}
+
+
+def format_sweep(lab: Lab) -> Arms:
+    """Tickets: prompts against adapters, and the learning curve, on the test messages."""
+    learn, test = load_tickets("train"), lab.some(load_tickets("test"))
+    shots = [ticket_chat(ticket, learned=True) for ticket in learn[:8]]
+    asked = [ticket_chat(ticket) for ticket in test]
+    prompts = {
+        "zero-shot": [turns(TICKET, ticket.message) for ticket in test],
+        "instructions": [instructed_chat(ticket) for ticket in test],
+        "few-shot": [few_shot(TICKET, shots, chat) for chat in asked],
+    }
+
+    def score(texts: list[str]) -> Scores:
+        return score_tickets(texts, test)
+
+    for n, epochs in ((400, 2), (50, 4), (100, 3), (25, 6), (200, 2)):
+        examples = [ticket_chat(ticket, learned=True) for ticket in learn[:n]]
+        recipe = Recipe(epochs=epochs, tokens_per_step=1024)
+        yield f"LoRA, {n}", partial(lab.learn, examples, recipe, asked, score, 140)
+    for name, chats in prompts.items():
+        yield name, partial(lab.write, chats, score, 140)
+    for name in ("instructions", "few-shot"):
+        constrained = partial(lab.write, prompts[name], score, 140, schema=SCHEMA)
+        yield f"{name}, constrained", constrained
+
+
+def voice_sweep(lab: Lab) -> Arms:
+    """E-mails: prompts against adapters, and the learning curve, on the held-out briefs."""
+    approved, held = load_emails(), lab.some(load_emails(held_out=True))
+    order = np.random.default_rng(0).permutation(len(approved))
+    approved = [approved[place] for place in order]
+    shots = [email_chat(email, learned=True) for email in approved[:4]]
+    rules = lab.embedder.encode(RULES)
+    near = np.argsort(-(lab.embedder.encode([brief.brief for brief in held]) @ rules.T))
+    best = [[RULES[place] for place in sorted(row[:5])] for row in near]
+    asked = [email_chat(brief) for brief in held]
+    prompts = {
+        "bare": [turns(EMAIL, brief.brief) for brief in held],
+        "guide, 5 rules": [guided_chat(*pair) for pair in zip(held, best, strict=True)],
+        "guide, all rules": [guided_chat(brief, RULES) for brief in held],
+        "few-shot": [few_shot(EMAIL, shots, chat) for chat in asked],
+    }
+
+    def score(texts: list[str]) -> Scores:
+        return score_emails(texts, held)
+
+    for n, epochs in ((500, 3), (100, 3), (50, 4), (250, 2)):
+        examples = [email_chat(email, learned=True) for email in approved[:n]]
+        recipe = Recipe(epochs=epochs, tokens_per_step=1024)
+        yield f"LoRA, {n}", partial(lab.learn, examples, recipe, asked, score, 160)
+    for name, chats in prompts.items():
+        yield name, partial(lab.write, chats, score, 160)
+
+
+ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "base recipe": {},
+    "rank 1": {"rank": 1, "alpha": 2},
+    "rank 32": {"rank": 32, "alpha": 64},
+    "attention only": {"targets": ATTENTION},
+    "learning rate 1e-4": {"learning_rate": 1e-4},
+    "learning rate 3e-3": {"learning_rate": 3e-3},
+    "30 examples": {"n": 30},
+    "120 examples": {"n": 120},
+}
+
+
+def ablation_sweep(lab: Lab) -> Arms:
+    """One thing changed at a time: two epochs of 60 tickets, measured on dev messages."""
+    learn, dev = load_tickets("train"), lab.some(load_tickets("dev"), 40)
+    right = [ticket_chat(ticket, learned=True) for ticket in dev]
+
+    def score(texts: list[str]) -> Scores:
+        return score_tickets(texts, dev) | {"loss": loss_on(lab.llm, right).round(4).tolist()}
+
+    def arm(changed: dict[str, Any]) -> dict[str, Any]:
+        changed = dict(changed)
+        examples = [ticket_chat(t, learned=True) for t in learn[: changed.pop("n", 60)]]
+        recipe = Recipe(**{"epochs": 2, "tokens_per_step": 1024} | changed)
+        return lab.learn(examples, recipe, [ticket_chat(t) for t in dev], score, 140)
+
+    for name, changed in ABLATIONS.items():
+        yield name, partial(arm, changed)
+
+
+def knowledge_sweep(lab: Lab) -> Arms:
+    """Facts by fine-tuning and by RAG, in the week they are from and the week after."""
+    facts = lab.some(facts_with_paraphrases())
+    options = [four_options(facts, place) for place in range(len(facts))]
+    asked = [old.text for old, _, _ in facts]
+    splitter = SpanSplitter(packed_blocks(lab.embedder.tokenizer, 96))
+
+    def pick(chats: list[Chat]) -> Scores:
+        """Which option is likeliest: that of week 1, that of week 2."""
+        pairs = progress(list(zip(chats, options, strict=True)), "facts")
+        best = [int(option_scores(lab.llm, chat, four).argmax()) for chat, four in pairs]
+        return {f"week {w + 1}": [float(place == w) for place in best] for w in (0, 1)}
+
+    def sourced(week: int) -> list[Chat]:
+        nodes = splitter.get_nodes_from_documents(load_handbook(week))
+        found = DenseRetriever(nodes, lab.embedder, top_k=3).search(asked)
+        return [rag_chat(text, hits) for text, hits in zip(asked, found, strict=True)]
+
+    def update() -> float:
+        """Seconds to embed what week 2 changes."""
+        old, new = (splitter.get_nodes_from_documents(load_handbook(week)) for week in (1, 2))
+        known = {node.get_content(MetadataMode.EMBED) for node in old}
+        fresh = [
+            text for node in new if (text := node.get_content(MetadataMode.EMBED)) not in known
+        ]
+        began = time.perf_counter()
+        lab.embedder.encode(fresh)
+        return round(time.perf_counter() - began, 2)
+
+    closed = [fact_chat(text) for text in asked]
+    yield "base", lambda: {"scores": pick(closed)}
+    yield "RAG, index of week 1", lambda: {"scores": pick(sourced(1))}
+    yield "RAG, index of week 2", lambda: {"scores": pick(sourced(2)), "update_seconds": update()}
+    for ways, epochs in ((1, 16), (4, 4)):
+        for seed in (0, 1, 2):
+
+            def tuned(ways: int = ways, epochs: int = epochs, seed: int = seed) -> dict[str, Any]:
+                examples = [
+                    fact_chat(text, old.answer)
+                    for old, _, others in facts
+                    for text in others[:ways]
+                ]
+                recipe = Recipe(epochs=1 if lab.small else epochs, tokens_per_step=512, seed=seed)
+                adapter = train(lab.llm, examples, recipe)
+                with attached(lab.llm, adapter):
+                    made: dict[str, Any] = {"scores": pick(closed)}
+                    if ways > 1:
+                        made["with RAG, week 1"] = pick(sourced(1))
+                        made["with RAG, week 2"] = pick(sourced(2))
+                return made | {"train_seconds": adapter.seconds}
+
+            yield f"LoRA, {ways} phrasing{'s' * (ways > 1)}, seed {seed}", tuned
+
+
+SWEEPS: dict[str, Callable[[Lab], Arms]] = {
+    "format": format_sweep,
+    "voice": voice_sweep,
+    "knowledge": knowledge_sweep,
+    "ablations": ablation_sweep,
+}
+
+
+# --- running and reading --------------------------------------------------------------------------
+
+
+class SweepError(RunError):
+    """There is no such sweep, or it was never run."""
+
+
+def run(name: str, small: bool = False, out: Path | None = None) -> Path:
+    """Run a sweep, arm by arm; one that was interrupted goes on.
+
+    Args:
+        name: a key of ``SWEEPS``.
+        small: four items, one epoch and a few tokens each, to see that it works.
+        out: the file; default ``notebooks/sweeps/NAME.json``, or one in the cache for a small run.
+
+    Raises:
+        SweepError: there is no such sweep.
+    """
+    if name not in SWEEPS:
+        raise SweepError(f"There is no sweep {name!r}: use one of {', '.join(SWEEPS)}.")
+    folder = cache_dir() / "sweeps"
+    folder.mkdir(exist_ok=True)
+    partial = folder / f"{name}{'-small' if small else ''}.partial"
+    out = out or (folder / f"{name}-small.json" if small else STORED / f"{name}.json")
+    arms: dict[str, Any] = json.loads(partial.read_text()) if partial.exists() else {}
+    for label, arm in SWEEPS[name](Lab(small)):
+        if label not in arms:
+            arms[label] = arm()
+            whole = partial.with_suffix(".writing")
+            whole.write_text(json.dumps(arms))
+            whole.replace(partial)
+    out.parent.mkdir(exist_ok=True)
+    record = {"sweep": name, "small": small} | machine() | {"arms": arms}
+    out.write_text(json.dumps(record, separators=(",", ":")) + "\n", encoding="utf8")
+    partial.unlink(missing_ok=True)
+    return out
+
+
+def load(name: str) -> dict[str, Any]:
+    """A stored sweep: its date, machine and versions, and "arms".
+
+    Args:
+        name: a key of ``SWEEPS``.
+
+    Raises:
+        SweepError: it was never run.
+    """
+    path = STORED / f"{name}.json"
+    if not path.is_file():
+        raise SweepError(f"{path} is missing: run `course sweep {name}`.")
+    return json.loads(path.read_text(encoding="utf8"))
+
+
+def machine() -> dict[str, Any]:
+    """When and on what a result was measured."""
+    cpu = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*: (.+)", cpu.read_text()) if cpu.exists() else []
+    threads = torch.get_num_threads()
+    return {
+        "date": datetime.date.today().isoformat(),
+        "machine": f"{names[0] if names else platform.processor()}, {threads} threads",
+        "versions": {name: version(name) for name in ("torch", "transformers", "peft")},
+    }
