@@ -17,13 +17,14 @@ lab: .venv/lab
 
 test: check
 	$(BIN)/python -m course_utils models fetch
+	$(BIN)/python -m pytest tests/browser
 	$(BIN)/python -m pytest tests/slow tests/notebooks
 
 check: .venv/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest tests/unit
+	$(BIN)/python -m pytest tests/unit tests/exercises
 
 run: .venv/test
 	$(BIN)/python -m course_utils run

@@ -84,7 +84,7 @@ def start(notebook: str, seed: int = 0) -> None:
     np.random.seed(seed)
     torch.manual_seed(seed)
     warnings.filterwarnings("ignore")
-    for name in ("transformers", "llama_index", "huggingface_hub", "matplotlib"):
+    for name in ("transformers", "llama_index", "huggingface_hub", "matplotlib", "ragas"):
         logging.getLogger(name).setLevel(logging.ERROR)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from transformers.utils import logging as transformers_logging
@@ -125,7 +125,7 @@ def claim(
     if not holds:
         raise ClaimError(f"{id} does not hold here: {statement} (measured {made.value:.3g}).")
     _session.claims[id] = made
-    _record({"claim": asdict(made)})
+    record({"claim": asdict(made)})
     print(made)
     return made
 
@@ -137,7 +137,7 @@ def table() -> HTML:
         "seconds": round(time.monotonic() - _session.began, 1),
         "peak_bytes": peak_bytes(),
     }
-    _record({"notebook": measured})
+    record({"notebook": measured})
     return Table(list(_session.claims.values()))
 
 
@@ -173,7 +173,8 @@ def _bounds(made: Claim) -> str:
     return f"{made.interval[0]:.3g} to {made.interval[1]:.3g}" if made.interval else ""
 
 
-def _record(line: dict[str, Any]) -> None:
+def record(line: dict[str, Any]) -> None:
+    """Append a line to the file that COURSE_LEDGER names, when it names one."""
     if path := os.environ.get("COURSE_LEDGER"):
         with Path(path).open("a", encoding="utf8") as file:
             file.write(json.dumps(line) + "\n")
@@ -190,7 +191,7 @@ def read_lines(path: Path) -> dict[str, dict[str, Any]]:
         if made := line.get("claim"):
             entry = ledger.setdefault(made["notebook"], {"claims": []})
             entry["claims"] = [c for c in entry["claims"] if c["id"] != made["id"]] + [made]
-        else:
+        elif "notebook" in line:
             measured = dict(line["notebook"])
             ledger.setdefault(measured.pop("notebook"), {"claims": []}).update(measured)
     return ledger

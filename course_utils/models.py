@@ -8,6 +8,7 @@ Environment variables
     COURSE_CACHE      the cache folder (default: the platform's user cache folder)
     COURSE_EMBEDDER   a registry name, a local folder or a hub id
     COURSE_GENERATOR  the same, or an OpenAI-compatible endpoint: ``https://host/v1#model-name``
+    COURSE_RERANKER   a cross-encoder's local folder or hub id; none is registered
     COURSE_DTYPE      ``float32`` (default: the same answers on every CPU) or ``bfloat16``
 """
 
@@ -36,7 +37,7 @@ import torch
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from pydantic import PrivateAttr
 
-Role = Literal["embedder", "generator", "word vectors"]
+Role = Literal["embedder", "generator", "word vectors", "reranker"]
 
 
 class ModelError(RuntimeError):
@@ -425,7 +426,7 @@ class Int8Linear(torch.nn.Module):
 
 def _to_int8(model: torch.nn.Module) -> None:
     """Put the linear layers of a BERT, or of a model built like it, into `Int8Linear`."""
-    warnings.filterwarnings("ignore", category=DeprecationWarning, module="torch.ao")
+    warnings.filterwarnings("ignore", module="torch.ao")  # deprecated, without a successor yet
     for name, module in list(model.named_modules()):
         for child_name, child in list(module.named_children()):
             if isinstance(child, torch.nn.Linear) and "pooler" not in name:  # its output is unused
@@ -485,6 +486,25 @@ def load_generator(name: str | None = None) -> LanguageModel | Endpoint:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return LanguageModel(chosen, model, tokenizer)
+
+
+def load_cross_encoder(name: str | None = None) -> tuple[Any, Any]:
+    """Load a model that scores a question and a passage read together, and its tokenizer.
+
+    Args:
+        name: a folder or a hub id; default ``COURSE_RERANKER``.
+
+    Raises:
+        ModelError: none is named, or it cannot be found or loaded, or has no trained classifier.
+    """
+    chosen = name or os.environ.get("COURSE_RERANKER")
+    if not chosen:
+        raise ModelError("Name a cross-encoder: set COURSE_RERANKER to a folder or a hub id.")
+    folder = _locate(chosen, "reranker")
+    architectures = _read_json(folder / "config.json").get("architectures") or [""]
+    if not architectures[0].endswith("ForSequenceClassification"):
+        raise ModelError(f"{chosen} is no cross-encoder: it has no trained classifier on top.")
+    return _load_pretrained(folder, "AutoModelForSequenceClassification")
 
 
 def release_memory() -> None:

@@ -17,10 +17,11 @@ from llama_index.core.schema import NodeWithScore
 
 from course_utils.chunking import Spans, Splitter
 from course_utils.corpus import Question, Span
-from course_utils.evaluation import page_run
+from course_utils.evaluation import CAUSES, page_run
 from course_utils.finetuning import Adapter, attached
-from course_utils.generation import Chat, count_tokens, generate, rag_chat
+from course_utils.generation import Answer, Chat, count_tokens, generate, rag_chat
 from course_utils.models import Endpoint, LanguageModel
+from course_utils.reranking import RerankedRetriever, Reranker
 from course_utils.retrieval import DenseRetriever, NodeRetriever, reciprocal_rank_fusion
 
 
@@ -148,6 +149,37 @@ def fusion_explorer(
     return View([choice, weight, k, ranks], "fusion explorer")
 
 
+def rerank_explorer(
+    retriever: NodeRetriever, reranker: Reranker, questions: Sequence[Question]
+) -> View:
+    """Choose a question and how many candidates are reranked; see their ranks before and after.
+
+    Args:
+        retriever: finds the candidates.
+        reranker: orders them.
+        questions: those on offer.
+    """
+    choice = ipw.Dropdown(
+        options=[(f"{question.kind}: {question.text}", i) for i, question in enumerate(questions)],
+        description="Question",
+        layout=ipw.Layout(width="98%"),
+    )
+    depth = ipw.SelectionSlider(options=[5, 10, 20, 50, 100], value=50, description="Candidates")
+    ranks = ipw.HTML()
+
+    def show(_: Any = None) -> None:
+        question = questions[choice.value]
+        before = retriever.search([question.text], 100)
+        after = RerankedRetriever(retriever, reranker, depth=depth.value)
+        found = after.search([question.text], 100)[0]
+        ranks.value = status(ranks_html(question, found, before, heads=("after", "before")))
+
+    for control in (choice, depth):
+        control.observe(guarded(show, ranks), names="value")
+    show()
+    return View([choice, depth, ranks], "reranking explorer")
+
+
 def chunk_explorer(
     pages: Mapping[str, Document],
     questions: Sequence[Question],
@@ -229,6 +261,45 @@ def side_by_side(texts: Mapping[str, str]) -> str:
     return f"<table><thead><tr>{heads}</tr></thead><tbody><tr>{cells}</tr></tbody></table>"
 
 
+def failure_browser(
+    pages: Mapping[str, Document],
+    questions: Sequence[Question],
+    answers: Sequence[Answer],
+    causes: Sequence[str | None],
+) -> View:
+    """Choose a cause and one of its wrong answers; see what was said, and the page that answers.
+
+    Args:
+        pages: by id.
+        questions: n questions, like the two below.
+        answers: what was said.
+        causes: what went wrong, None for right answers.
+    """
+    wide = ipw.Layout(width="98%")
+    kind = ipw.Dropdown(options=[c for c in CAUSES if c in causes], description="Cause")
+    choice = ipw.Select(description="Question", rows=8, layout=wide)
+    view = ipw.HTML()
+
+    def choose(_: Any = None) -> None:
+        places = [i for i, made in enumerate(causes) if made == kind.value]
+        choice.options = [(f"{i}: {questions[i].text}", i) for i in places]
+
+    def show(_: Any = None) -> None:
+        if choice.value is None:
+            return
+        question, answer = questions[choice.value], answers[choice.value]
+        last = question.gold[-1:]
+        page = PageView(pages[last[0].page], last).data if last else "<p>No page answers this.</p>"
+        said = html.escape(answer.text) or "(refused)"
+        told = f"<p><b>Said:</b> {said} (from {html.escape(answer.page or 'no page')})<br>"
+        view.value = status(f"{told}<b>Right:</b> {html.escape(question.answer) or '–'}</p>{page}")
+
+    kind.observe(guarded(choose, view), names="value")
+    choice.observe(guarded(show, view), names="value")
+    choose()
+    return View([kind, choice, view], "failure browser")
+
+
 def cut_html(page: Document, spans: Spans, gold: Span) -> str:
     """A page chunk by chunk, each numbered, with its gold words marked."""
     body, held = "", []
@@ -265,14 +336,16 @@ def ranks_html(
     fused: Sequence[NodeWithScore],
     parts: Sequence[Sequence[NodeWithScore]],
     top: int = 10,
+    heads: Sequence[str] = ("fused", "by words", "by meaning"),
 ) -> str:
-    """The first pages of a fusion, and the gold ones further down, with their ranks in its parts.
+    """The first pages of a ranking, and the gold ones further down, with their ranks in others.
 
     Args:
         question: whose gold pages are marked.
-        fused: the fusion.
-        parts: the two rankings in it, by words and by meaning.
+        fused: the ranking that gives the order.
+        parts: other rankings, such as those in a fusion.
         top: pages shown, gold or not.
+        heads: what the rankings are called.
     """
     gold = {span.page for span in question.gold}
     titles = {hit.node.ref_doc_id or hit.node_id: hit.node.metadata["title"] for hit in fused}
@@ -285,8 +358,8 @@ def ranks_html(
         for page, title in titles.items()
         if places[0][page] <= top or page in gold
     )
-    heads = "<th>fused</th><th>by words</th><th>by meaning</th><th>page</th><th></th>"
-    return f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
+    names = "".join(f"<th>{name}</th>" for name in (*heads, "page", ""))
+    return f"<table><thead><tr>{names}</tr></thead><tbody>{rows}</tbody></table>"
 
 
 def guarded(callback: Callable[[Any], None], where: ipw.HTML) -> Callable[[Any], None]:

@@ -15,6 +15,8 @@ from typing import Any
 import nbformat
 import pytest
 
+from course_utils.grading.exercises import CODE, load
+
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 TAGS = {"nbval-ignore-output", "long"}
 HEADER = ("**After this notebook you can**", "**Time and memory:**", "**Read first:**")
@@ -60,7 +62,36 @@ def complaints(notebook: Any) -> list[str]:
     for call in ("start(", "table()"):
         if call not in source:
             found.append(f"{call} is never called")
-    return found
+    return found + exercise_complaints(source)
+
+
+def used_exercises(source: str) -> list[str]:
+    return re.findall(r"""\bexercise\(\s*["']([^"']+)["']""", source)
+
+
+def exercise_complaints(source: str) -> list[str]:
+    """What is wrong between a notebook's code and the definitions of its exercises."""
+    found, used = [], used_exercises(source)
+    for id in used:
+        if id not in load():
+            found.append(f"exercise {id} has no definition")
+        elif load()[id].kind in CODE and not _placed(load()[id].answer, source):
+            found.append(f"exercise {id}: no cell has `{load()[id].answer}` with a `...`")
+    return found + [f"exercise {id} is used twice" for id in set(used) if used.count(id) > 1]
+
+
+def _placed(name: str, source: str) -> bool:
+    place = rf"^(def {name}\(.*\):\n(    .*\n)*?    \.\.\.|{name} = \.\.\.)$"
+    return bool(re.search(place, source, re.MULTILINE))
+
+
+def test_each_definition_is_used_in_its_notebook() -> None:
+    for exercise in load().values():
+        path = NOTEBOOKS[0].parent / f"{exercise.notebook}.ipynb"
+        assert path.is_file(), f"{exercise.id} is defined for a notebook that does not exist"
+        cells = code_cells(nbformat.read(path, as_version=4))
+        used = used_exercises("\n".join(cell.source for cell in cells))
+        assert exercise.id in used, f"{exercise.id} is defined and used nowhere"
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -105,6 +136,19 @@ def _path(notebook: Any) -> None:
     )
 
 
+def _undefined(notebook: Any) -> None:
+    code_cells(notebook)[-1].source += '\nexercise("01-nothing")'
+
+
+def _twice(notebook: Any) -> None:
+    code_cells(notebook)[-1].source += '\nexercise("01-nearest")'
+
+
+def _solved(notebook: Any) -> None:
+    for cell in code_cells(notebook):
+        cell.source = cell.source.replace("    ...", "    return 1")
+
+
 @pytest.mark.parametrize(
     ("spoil", "word"),
     [
@@ -116,6 +160,9 @@ def _path(notebook: Any) -> None:
         (_header, "header"),
         (_long, "lines"),
         (_path, "a path"),
+        (_undefined, "01-nothing has no definition"),
+        (_twice, "used twice"),
+        (_solved, "no cell has"),
     ],
 )
 def test_each_fault_is_found(spoil: Callable[[Any], None], word: str) -> None:

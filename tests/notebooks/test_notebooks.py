@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import pytest
 from offline import can_cut
 
 from course_utils import claims
+from course_utils.grading.check import grade
+from course_utils.grading.exercises import load, rebuilt_names
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -48,6 +51,18 @@ def test_outputs_are_as_stored_claims_hold_and_memory_suffices(
     assert measured["peak_bytes"] < MOST_BYTES
     stored = {c["id"] for c in claims.load_ledger()[path.stem]["claims"]}
     assert {c["id"] for c in measured["claims"]} == stored
+    _exercises_agree(lines)
+
+
+def _exercises_agree(lines: Path) -> None:
+    """Each solution passes with the notebook's own names, and again without the notebook."""
+    for text in lines.read_text(encoding="utf8").splitlines():
+        line = json.loads(text)
+        if "exercise" in line:
+            assert line["outcome"] == "passed", line
+            exercise = load()[line["exercise"]]
+            result = grade(exercise, line["answer"], rebuilt_names(exercise.module))
+            assert result.outcome == "passed", (line, result)
 
 
 def test_the_readme_shows_the_ledger() -> None:

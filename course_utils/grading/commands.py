@@ -1,0 +1,40 @@
+"""``course grade``: the learner's files and the instructor's gradebook."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from course_utils.grading import store
+
+app = typer.Typer(no_args_is_help=True, help="The exercises' answers: export, import, collect.")
+
+
+@app.command("export")
+def export(file: Annotated[Path, typer.Argument(help="where to write, such as me.jsonl")]) -> None:
+    """Write all your answers to one file."""
+    events = store.read()[0]
+    file.write_text(store.export_text(events), encoding="utf8")
+    typer.echo(f"{len(events)} entries written to {file}")
+
+
+@app.command("import")
+def import_(file: Annotated[Path, typer.Argument(help="an exported file")]) -> None:
+    """Add the answers of an exported file to yours."""
+    typer.echo(f"{store.import_events(file)} new entries imported")
+
+
+@app.command("collect")
+def collect(
+    folder: Annotated[Path, typer.Argument(help="exported files, in folders of any depth")],
+    hidden: Annotated[Path | None, typer.Option(help="a folder with more checks")] = None,
+    out: Annotated[Path, typer.Option(help="where the gradebook goes")] = Path("grades"),
+) -> None:
+    """Grade exported files again and write gradebook.csv, exercises.csv and report.json."""
+    from course_utils.grading import collect as collecting
+
+    graded = collecting.collect(folder, out, hidden, say=typer.echo)
+    students = len({each.student for each in graded})
+    typer.echo(f"{students} submissions graded; the gradebook is {out / 'gradebook.csv'}")

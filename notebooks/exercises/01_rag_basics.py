@@ -1,0 +1,206 @@
+"""Solutions and checks of notebook 01."""
+
+import re
+
+import numpy as np
+
+
+def names():
+    """What the exercises read: the wiki, and the counts that the last recorded run measured.
+
+    ``chosen`` has the right totals; which question was which is not recorded.
+    """
+    from course_utils import claims, corpus, evaluation, retrieval
+
+    measured = {c["id"]: c for c in claims.load_ledger()["01_rag_basics"]["claims"]}
+    n, wrong = measured["S01.chosen"]["n"], measured["S24.first_look"]["n"]
+    lost = round(measured["S24.first_look"]["value"] * wrong)
+    closed = n - wrong - round(measured["S01.chosen"]["value"] * n)
+    return {
+        "pages": {page.node_id: page for page in corpus.load_handbook(week=1)},
+        "questions": [q for q in corpus.load_questions("test") if q.answerable],
+        "blamed": {"right": n - wrong, "reader": wrong - lost, "retriever": lost},
+        "chosen": {"closed book": [1] * closed + [0] * (n - closed)},
+        "estimate": evaluation.estimate,
+        "retrieval": retrieval,
+        "np": np,
+        "re": re,
+    }
+
+
+# --- 01-vocabulary --------------------------------------------------------------------------------
+
+
+def vocabulary_solution(ns):
+    texts = [question.text for question in ns.questions]
+    spans = [[ns.pages[s.page].text[s.start : s.end] for s in q.gold] for q in ns.questions]
+    asked = ns.retrieval.content_words(texts)
+    gold = ns.retrieval.content_words([" ".join(each) for each in spans])
+    pairs = zip(asked, gold, strict=True)
+    median = float(np.median([np.mean([word in has for word in set(a)]) for a, has in pairs]))
+    key = "tenth" if median < 0.1 else "quarter" if median < 0.375 else "half"
+    return key, f"Counted on {len(texts)} questions: the median is {median:.0%}."
+
+
+# --- 01-reader-share ------------------------------------------------------------------------------
+
+
+def reader_share_solution(ns):
+    return ns.blamed["reader"] / (ns.blamed["reader"] + ns.blamed["retriever"])
+
+
+def reader_share_wrong(ns):
+    wrong = ns.blamed["reader"] + ns.blamed["retriever"]
+    return {
+        "That is the reader's share of all questions. The right ones need no mending.": (
+            ns.blamed["reader"] / (wrong + ns.blamed["right"])
+        ),
+        "That is the retriever's share: there the answer never reached the prompt.": (
+            ns.blamed["retriever"] / wrong
+        ),
+        "That is the share of wrong choices. How many of them had the answer in the prompt?": (
+            wrong / (wrong + ns.blamed["right"])
+        ),
+    }
+
+
+# --- 01-guessing ----------------------------------------------------------------------------------
+
+
+def guessing_solution(ns):
+    share = ns.estimate(ns.chosen["closed book"])
+    key = "knows" if share.low > 0.25 else "below" if share.high < 0.25 else "chance"
+    return key, f"Closed book: {share}."
+
+
+# --- 01-embedder-swap -----------------------------------------------------------------------------
+
+
+def embedder_swap_solution(ns):
+    return {"vectors", "question", "chunks", "scores"}
+
+
+# --- 01-citations ---------------------------------------------------------------------------------
+
+
+def citations_solution(text, n):
+    found = []
+    for inside in re.findall(r"\[([\d,\s]+)\]", text):
+        for number in re.findall(r"\d+", inside):
+            if 1 <= int(number) <= n and int(number) not in found:
+                found.append(int(number))
+    return found
+
+
+def citations_check(cited_sources, ns):
+    """The plain case."""
+    got = cited_sources("It is 55 minutes [2], on purpose [1].", 3)
+    assert list(got) == [2, 1], f"For two citations, [2] and then [1], it returned `{got}`."
+    got = cited_sources("No source says so.", 3)
+    assert list(got) == [], f"Where nothing is cited it returned `{got}`."
+
+
+def citations_check_digits(cited_sources, ns):
+    got = cited_sources("See [12].", 12)
+    assert list(got) == [12], f"`[12]` of 12 sources gave `{got}`: numbers can have two digits."
+
+
+def citations_check_invented(cited_sources, ns):
+    got = cited_sources("So it is [4], says [0], since [2024] and [1].", 3)
+    assert list(got) == [1], f"Of 3 sources, [4], [0] and [2024] do not exist; it returned `{got}`."
+
+
+def citations_check_repeats(cited_sources, ns):
+    got = cited_sources("Yes [3]. Again [1] and [3].", 3)
+    assert list(got) == [3, 1], f"[3] is cited twice and should be listed once; got `{got}`."
+
+
+def citations_check_shared(cited_sources, ns):
+    got = cited_sources("Both say so [1, 3] and [2][1].", 3)
+    assert list(got) == [1, 3, 2], f"`[1, 3]` shares a bracket: expected 1, 3, 2 and got `{got}`."
+
+
+def citations_wrong(ns):
+    def one_digit(text, n):
+        kept = [int(d) for d in re.findall(r"\[(\d)\]", text) if 1 <= int(d) <= n]
+        return list(dict.fromkeys(kept))
+
+    def invented(text, n):
+        return list(dict.fromkeys(int(d) for d in re.findall(r"\[(\d+)\]", text)))
+
+    def repeats(text, n):
+        return [int(d) for d in re.findall(r"\[(\d+)\]", text) if 1 <= int(d) <= n]
+
+    def alone(text, n):
+        kept = [int(d) for d in re.findall(r"\[(\d+)\]", text) if 1 <= int(d) <= n]
+        return list(dict.fromkeys(kept))
+
+    def constant(text, n):
+        return [1]
+
+    return {
+        "two digits": one_digit,
+        "do not exist": invented,
+        "listed once": repeats,
+        "shares a bracket": alone,
+        "For two citations": constant,
+    }
+
+
+# --- 01-nearest -----------------------------------------------------------------------------------
+
+
+def nearest_solution(vectors, question, k):
+    lengths = np.linalg.norm(vectors, axis=1)
+    cosines = vectors @ question / np.where(lengths == 0, 1, lengths)
+    cosines[lengths == 0] = -np.inf
+    return np.argsort(-cosines, kind="stable")[:k].tolist()
+
+
+def nearest_check(nearest, ns):
+    """The best first, among vectors of one length."""
+    vectors = np.array([[0.0, 1.0], [1.0, 0.0], [0.6, 0.8]])
+    got = list(nearest(vectors.copy(), np.array([0.0, 1.0]), 2))
+    assert got == [0, 2], f"The two best of three are rows 0 and 2, the best first; got `{got}`."
+
+
+def nearest_check_lengths(nearest, ns):
+    vectors = np.array([[3.0, 4.0], [0.0, 0.5], [9.0, 0.0]])
+    got = list(nearest(vectors.copy(), np.array([0.0, 2.0]), 3))
+    assert got == [1, 0, 2], (
+        f"Row 1 points exactly where the question does, though it is short; got `{got}`. "
+        "Is it a cosine, or a dot product?"
+    )
+
+
+def nearest_check_zeros(nearest, ns):
+    vectors = np.array([[0.0, 0.0], [0.0, -1.0], [1.0, 1.0]])
+    got = list(nearest(vectors.copy(), np.array([0.0, 1.0]), 3))
+    assert got == [2, 1, 0], f"The row of zeros has no direction and comes last; got `{got}`."
+
+
+def nearest_check_few(nearest, ns):
+    got = list(nearest(np.eye(2), np.array([1.0, 0.0]), 5))
+    assert got == [0, 1], f"Five of two rows are both rows; got `{got}`."
+
+
+def nearest_wrong(ns):
+    def dot(vectors, question, k):
+        return np.argsort(-(vectors @ question), kind="stable")[:k].tolist()
+
+    def upside_down(vectors, question, k):
+        return np.argsort(vectors @ question)[:k].tolist()
+
+    def not_a_number(vectors, question, k):
+        cosines = vectors @ question / np.linalg.norm(vectors, axis=1)
+        return np.argsort(-np.nan_to_num(cosines), kind="stable")[:k].tolist()
+
+    def constant(vectors, question, k):
+        return list(range(k))
+
+    return {
+        "a dot product": dot,
+        "the best first": upside_down,
+        "comes last": not_a_number,
+        "The two best of three": constant,
+    }
