@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as ipw
 from IPython.display import HTML
@@ -18,11 +18,13 @@ from llama_index.core.schema import NodeWithScore
 from course_utils.chunking import Spans, Splitter
 from course_utils.corpus import Question, Span
 from course_utils.evaluation import CAUSES, page_run
-from course_utils.finetuning import Adapter, attached
 from course_utils.generation import Answer, Chat, count_tokens, generate, rag_chat
 from course_utils.models import Endpoint, LanguageModel
 from course_utils.reranking import RerankedRetriever, Reranker
 from course_utils.retrieval import DenseRetriever, NodeRetriever, reciprocal_rank_fusion
+
+if TYPE_CHECKING:
+    from course_utils.finetuning import Adapter
 
 
 class View(ipw.VBox):
@@ -225,6 +227,8 @@ def adapter_explorer(
         tasks: name to an adapter, the instruction it was trained below, and a first message.
         max_new_tokens: length at which an answer is cut off.
     """
+    from course_utils.finetuning import attached  # peft takes seconds to import
+
     wide = ipw.Layout(width="98%", height="8em")
     task = ipw.Dropdown(options=list(tasks), description="Task")
     message = ipw.Textarea(description="Message", layout=wide)
