@@ -46,10 +46,12 @@ class Recipe:
 
     ``targets`` are the names of the layers that get an adapter. A step learns from examples of
     ``tokens_per_step`` tokens, read in passes of at most ``tokens_per_pass``, padding included;
-    a pass holds about 2 MB of a 135M model's activations for each of its tokens. The learning
-    rate rises over the first ``warm_up`` of the steps, then falls to 0. Where there are dev
-    examples, their loss is measured ``evaluations`` times, spread evenly, training stops when it
-    has not fallen ``patience`` times in a row, and the best weights are kept.
+    a pass holds about 2 MB of a 135M model's activations for each of its tokens. ``recompute``
+    keeps only each layer's input and computes the rest again on the way back: a third more work,
+    and passes several times longer in the same memory. The learning rate rises over the first
+    ``warm_up`` of the steps, then falls to 0. Where there are dev examples, their loss is measured
+    ``evaluations`` times, spread evenly, training stops when it has not fallen ``patience`` times
+    in a row, and the best weights are kept.
     """
 
     rank: int = 8
@@ -64,6 +66,7 @@ class Recipe:
     evaluations: int = 4
     patience: int = 2
     seed: int = 0
+    recompute: bool = False
 
 
 @dataclass(frozen=True)
@@ -242,6 +245,21 @@ def _taken_off(llm: LanguageModel, wrapped: Any) -> Iterator[None]:
         release_memory()
 
 
+@contextmanager
+def _recomputed(llm: LanguageModel, wanted: bool) -> Iterator[None]:
+    """Activations are computed again where they are needed (Chen et al., 2016)."""
+    if not wanted:
+        yield
+        return
+    llm.model.activation_checkpointing_enable({"use_reentrant": False})
+    llm.model.train()  # transformers recomputes in no other mode; there is no dropout in it
+    try:
+        yield
+    finally:
+        llm.model.activation_checkpointing_disable()
+        llm.model.eval()
+
+
 def _require_bare(llm: LanguageModel) -> None:
     if any(isinstance(module, LoraLinear) for module in llm.model.modules()):
         raise FinetuningError("An adapter is attached already: leave its `with attached(…)` first.")
@@ -364,7 +382,7 @@ def _train(llm: LanguageModel, rows: list[Row], held: list[Row], recipe: Recipe,
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         wrapped = get_peft_model(llm.model, config)
-    with _taken_off(llm, wrapped):
+    with _taken_off(llm, wrapped), _recomputed(llm, recipe.recompute):
         state = _Run(llm, rows, held, recipe, out.with_suffix(".state")).finish()
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=out.name) as folder:
             partial = Path(folder) / "adapter"

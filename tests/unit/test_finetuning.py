@@ -162,6 +162,16 @@ def test_training_learns_and_the_base_comes_back_exactly(llm: LanguageModel) -> 
     assert adapter.tokens == 20 * sum(len(finetuning.encode(llm, c).ids) for c in EXAMPLES)
 
 
+def test_recomputing_changes_no_loss_and_no_weight(llm: LanguageModel) -> None:
+    kept = train(llm, EXAMPLES, QUICK)
+    again = train(llm, EXAMPLES, replace(QUICK, recompute=True))
+    assert [one["loss"] for one in again.history] == pytest.approx(
+        [one["loss"] for one in kept.history], rel=1e-4
+    )
+    assert kept.folder != again.folder
+    assert not llm.model.training and not llm.model.is_activation_checkpointing
+
+
 def test_the_base_comes_back_when_something_fails(llm: LanguageModel) -> None:
     before = logits_of(llm)
     adapter = train(llm, EXAMPLES, QUICK)
