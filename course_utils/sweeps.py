@@ -21,139 +21,26 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-import yaml
 from llama_index.core.schema import MetadataMode
 
+from course_utils import tasks
 from course_utils.chunking import SpanSplitter, packed_blocks
 from course_utils.corpus import (
-    DATASETS,
-    EmailBrief,
-    Question,
-    Ticket,
     load_emails,
     load_handbook,
-    load_questions,
     load_tickets,
 )
 from course_utils.finetuning import Chat, Recipe, attached, loss_on, train
-from course_utils.formats import emails, tickets
 from course_utils.generation import count_tokens, generate, option_scores, rag_chat
 from course_utils.models import LanguageModel, ModelError, cache_dir, load_embedder, load_generator
 from course_utils.progress import progress
 from course_utils.retrieval import DenseRetriever
 from course_utils.running import RunError
+from course_utils.tasks import Scores
 
 STORED = Path(__file__).resolve().parent.parent / "notebooks" / "sweeps"
-SCHEMA: dict[str, Any] = json.loads(tickets.SCHEMA.read_text(encoding="utf8"))
-NOTATION = (DATASETS / "tickets" / "notation.md").read_text(encoding="utf8")
-GUIDE = (DATASETS / "emails" / "style_guide.md").read_text(encoding="utf8")
-Scores = dict[str, list[float]]
 Arms = Iterator[tuple[str, Callable[[], dict[str, Any]]]]
 T = TypeVar("T")
-
-
-def turns(system: str, user: str, answer: str | None = None) -> Chat:
-    """A chat of one question, with its answer when there is one to learn from."""
-    chat = [{"role": "system", "content": system}, {"role": "user", "content": user}]
-    return chat if answer is None else [*chat, {"role": "assistant", "content": answer}]
-
-
-# --- tickets --------------------------------------------------------------------------------------
-
-TICKET = "Turn the customer's message into a ticket, as JSON."
-
-
-def ticket_chat(ticket: Ticket, learned: bool = False) -> Chat:
-    """What the adapter sees: a message below one line, and the ticket when it is to be learned."""
-    answer = tickets.to_json(ticket.ticket) if learned else None
-    return turns("Write the ticket.", ticket.message, answer)
-
-
-def instructed_chat(ticket: Ticket) -> Chat:
-    """The whole page of rules and the schema in front of the message."""
-    rules = f"{TICKET} Answer with one JSON object that fits this schema and nothing else."
-    return turns(f"{NOTATION}\n\n{rules}\n\n{json.dumps(SCHEMA)}", ticket.message)
-
-
-def few_shot(system: str, shots: Sequence[Chat], asked: Chat) -> Chat:
-    """Examples as earlier turns of the same chat."""
-    earlier = [message for shot in shots for message in shot[1:]]
-    return [{"role": "system", "content": system}, *earlier, *asked[1:]]
-
-
-def score_tickets(texts: Sequence[str], gold: Sequence[Ticket]) -> Scores:
-    """Valid, exactly right, and F1 over the fields, of each ticket."""
-    checks = [tickets.check(text, fences=True) for text in texts]
-    pairs = [(check.ticket, right.ticket) for check, right in zip(checks, gold, strict=True)]
-    return {
-        "valid": [float(check.valid) for check in checks],
-        "exact": [float(tickets.exact_match(*pair)) for pair in pairs],
-        "f1": [round(tickets.field_f1(*pair), 4) for pair in pairs],
-    }
-
-
-# --- e-mails --------------------------------------------------------------------------------------
-
-EMAIL = "Write the e-mail to the customer from these notes."
-RULES = re.findall(r"(?m)^\d+\. .+$", GUIDE)
-
-
-def email_chat(brief: EmailBrief, learned: bool = False) -> Chat:
-    """What the adapter sees: a brief below one line, and the e-mail when it is to be learned."""
-    return turns("Write the e-mail.", brief.brief, brief.email if learned else None)
-
-
-def guided_chat(brief: EmailBrief, rules: Sequence[str]) -> Chat:
-    """The rules of the style guide in front of the brief."""
-    lines = "\n".join(rules)
-    return turns("Write e-mails that keep all the rules.", f"{EMAIL}\n\n{lines}\n\n{brief.brief}")
-
-
-def score_emails(texts: Sequence[str], briefs: Sequence[EmailBrief]) -> Scores:
-    """Each rule, all of them, their share, and the brief's facts, of each e-mail."""
-    pairs = list(zip(texts, briefs, strict=True))
-    kept = [emails.check(text, brief.fields) for text, brief in pairs]
-    carried = [emails.carries(text, brief.must) for text, brief in pairs]
-    return {
-        "rules": [float(np.mean(list(each.values()))) for each in kept],
-        "all rules": [float(all(each.values())) for each in kept],
-        "facts": [round(float(np.mean(each)), 4) for each in carried],
-        "all facts": [float(all(each)) for each in carried],
-        **{rule: [float(each[rule]) for each in kept] for rule in emails.RULES},
-    }
-
-
-# --- knowledge ------------------------------------------------------------------------------------
-
-
-def fact_chat(question: str, answer: str | None = None) -> Chat:
-    """A question without sources."""
-    return turns("Answer in a few words.", question, answer)
-
-
-def facts_with_paraphrases() -> list[tuple[Question, Question, list[str]]]:
-    """The facts that change: as of week 1, as of week 2, and four other ways to ask."""
-    text = (DATASETS / "handbook" / "paraphrases.yaml").read_text(encoding="utf8")
-    weeks = [{q.id: q for q in load_questions(kind="changed", week=week)} for week in (1, 2)]
-    return [(weeks[0][i], weeks[1][i], asked) for i, asked in yaml.safe_load(text).items()]
-
-
-def four_options(facts: Sequence[tuple[Question, Question, Any]], place: int) -> list[str]:
-    """The answer of week 1, that of week 2, and two of other facts, of the same form if possible.
-
-    "20 minutes" stands beside other minutes, a date beside dates.
-    """
-    old, new, _ = facts[place]
-    others = [*facts[place + 1 :], *facts[:place]]
-    answers = dict.fromkeys(q.answer for one, two, _ in others for q in (one, two))
-    wrong = [answer for answer in answers if answer not in (old.answer, new.answer)]
-    form = _form(old.answer)
-    wrong.sort(key=lambda a: (_form(a) != form, _form(a).startswith("0") != form.startswith("0")))
-    return [old.answer, new.answer, *wrong[:2]]
-
-
-def _form(answer: str) -> str:
-    return re.sub(r"[A-Z]\w+", "Name", re.sub(r"\d+([,.]\d+)?", "0", answer))
 
 
 # --- the arms -------------------------------------------------------------------------------------
@@ -208,25 +95,25 @@ class Lab:
 def format_sweep(lab: Lab) -> Arms:
     """Tickets: prompts against adapters, and the learning curve, on the test messages."""
     learn, test = load_tickets("train"), lab.some(load_tickets("test"))
-    shots = [ticket_chat(ticket, learned=True) for ticket in learn[:8]]
-    asked = [ticket_chat(ticket) for ticket in test]
+    shots = [tasks.ticket_chat(ticket, learned=True) for ticket in learn[:8]]
+    asked = [tasks.ticket_chat(ticket) for ticket in test]
     prompts = {
-        "zero-shot": [turns(TICKET, ticket.message) for ticket in test],
-        "instructions": [instructed_chat(ticket) for ticket in test],
-        "few-shot": [few_shot(TICKET, shots, chat) for chat in asked],
+        "zero-shot": [tasks.turns(tasks.TICKET, ticket.message) for ticket in test],
+        "instructions": [tasks.instructed_chat(ticket) for ticket in test],
+        "few-shot": [tasks.few_shot(tasks.TICKET, shots, chat) for chat in asked],
     }
 
     def score(texts: list[str]) -> Scores:
-        return score_tickets(texts, test)
+        return tasks.score_tickets(texts, test)
 
     for n, epochs in ((400, 2), (50, 4), (100, 3), (25, 6), (200, 2)):
-        examples = [ticket_chat(ticket, learned=True) for ticket in learn[:n]]
+        examples = [tasks.ticket_chat(ticket, learned=True) for ticket in learn[:n]]
         recipe = Recipe(epochs=epochs, tokens_per_step=1024)
         yield f"LoRA, {n}", partial(lab.learn, examples, recipe, asked, score, 140)
     for name, chats in prompts.items():
         yield name, partial(lab.write, chats, score, 140)
     for name in ("instructions", "few-shot"):
-        constrained = partial(lab.write, prompts[name], score, 140, schema=SCHEMA)
+        constrained = partial(lab.write, prompts[name], score, 140, schema=tasks.SCHEMA)
         yield f"{name}, constrained", constrained
 
 
@@ -235,23 +122,23 @@ def voice_sweep(lab: Lab) -> Arms:
     approved, held = load_emails(), lab.some(load_emails(held_out=True))
     order = np.random.default_rng(0).permutation(len(approved))
     approved = [approved[place] for place in order]
-    shots = [email_chat(email, learned=True) for email in approved[:4]]
-    rules = lab.embedder.encode(RULES)
+    shots = [tasks.email_chat(email, learned=True) for email in approved[:4]]
+    rules = lab.embedder.encode(tasks.RULES)
     near = np.argsort(-(lab.embedder.encode([brief.brief for brief in held]) @ rules.T))
-    best = [[RULES[place] for place in sorted(row[:5])] for row in near]
-    asked = [email_chat(brief) for brief in held]
+    best = [[tasks.RULES[place] for place in sorted(row[:5])] for row in near]
+    asked = [tasks.email_chat(brief) for brief in held]
     prompts = {
-        "bare": [turns(EMAIL, brief.brief) for brief in held],
-        "guide, 5 rules": [guided_chat(*pair) for pair in zip(held, best, strict=True)],
-        "guide, all rules": [guided_chat(brief, RULES) for brief in held],
-        "few-shot": [few_shot(EMAIL, shots, chat) for chat in asked],
+        "bare": [tasks.turns(tasks.EMAIL, brief.brief) for brief in held],
+        "guide, 5 rules": [tasks.guided_chat(*pair) for pair in zip(held, best, strict=True)],
+        "guide, all rules": [tasks.guided_chat(brief, tasks.RULES) for brief in held],
+        "few-shot": [tasks.few_shot(tasks.EMAIL, shots, chat) for chat in asked],
     }
 
     def score(texts: list[str]) -> Scores:
-        return score_emails(texts, held)
+        return tasks.score_emails(texts, held)
 
     for n, epochs in ((500, 3), (100, 3), (50, 4), (250, 2)):
-        examples = [email_chat(email, learned=True) for email in approved[:n]]
+        examples = [tasks.email_chat(email, learned=True) for email in approved[:n]]
         recipe = Recipe(epochs=epochs, tokens_per_step=1024)
         yield f"LoRA, {n}", partial(lab.learn, examples, recipe, asked, score, 160)
     for name, chats in prompts.items():
@@ -274,16 +161,16 @@ ABLATIONS: dict[str, dict[str, Any]] = {
 def ablation_sweep(lab: Lab) -> Arms:
     """One thing changed at a time: two epochs of 60 tickets, measured on dev messages."""
     learn, dev = load_tickets("train"), lab.some(load_tickets("dev"), 40)
-    right = [ticket_chat(ticket, learned=True) for ticket in dev]
+    right = [tasks.ticket_chat(ticket, learned=True) for ticket in dev]
 
     def score(texts: list[str]) -> Scores:
-        return score_tickets(texts, dev) | {"loss": loss_on(lab.llm, right).round(4).tolist()}
+        return tasks.score_tickets(texts, dev) | {"loss": loss_on(lab.llm, right).round(4).tolist()}
 
     def arm(changed: dict[str, Any]) -> dict[str, Any]:
         changed = dict(changed)
-        examples = [ticket_chat(t, learned=True) for t in learn[: changed.pop("n", 60)]]
+        examples = [tasks.ticket_chat(t, learned=True) for t in learn[: changed.pop("n", 60)]]
         recipe = Recipe(**{"epochs": 2, "tokens_per_step": 1024} | changed)
-        return lab.learn(examples, recipe, [ticket_chat(t) for t in dev], score, 140)
+        return lab.learn(examples, recipe, [tasks.ticket_chat(t) for t in dev], score, 140)
 
     for name, changed in ABLATIONS.items():
         yield name, partial(arm, changed)
@@ -291,8 +178,8 @@ def ablation_sweep(lab: Lab) -> Arms:
 
 def knowledge_sweep(lab: Lab) -> Arms:
     """Facts by fine-tuning and by RAG, in the week they are from and the week after."""
-    facts = lab.some(facts_with_paraphrases())
-    options = [four_options(facts, place) for place in range(len(facts))]
+    facts = lab.some(tasks.facts_with_paraphrases())
+    options = [tasks.four_options(facts, place) for place in range(len(facts))]
     asked = [old.text for old, _, _ in facts]
     splitter = SpanSplitter(packed_blocks(lab.embedder.tokenizer, 96))
 
@@ -318,7 +205,7 @@ def knowledge_sweep(lab: Lab) -> Arms:
         lab.embedder.encode(fresh)
         return round(time.perf_counter() - began, 2)
 
-    closed = [fact_chat(text) for text in asked]
+    closed = [tasks.fact_chat(text) for text in asked]
     yield "base", lambda: {"scores": pick(closed)}
     yield "RAG, index of week 1", lambda: {"scores": pick(sourced(1))}
     yield "RAG, index of week 2", lambda: {"scores": pick(sourced(2)), "update_seconds": update()}
@@ -327,7 +214,7 @@ def knowledge_sweep(lab: Lab) -> Arms:
 
             def tuned(ways: int = ways, epochs: int = epochs, seed: int = seed) -> dict[str, Any]:
                 examples = [
-                    fact_chat(text, old.answer)
+                    tasks.fact_chat(text, old.answer)
                     for old, _, others in facts
                     for text in others[:ways]
                 ]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from course_utils import generation, models, sweeps
+from course_utils import generation, models, sweeps, tasks
 from course_utils.corpus import load_tickets
 from course_utils.formats import tickets
 from course_utils.models import LanguageModel
@@ -21,16 +21,16 @@ def llm() -> LanguageModel:
 
 
 def test_constrained_decoding_keeps_the_schema_whatever_is_asked(llm: LanguageModel) -> None:
-    chats = [sweeps.turns("You sing.", text) for text in ("A song, please!", "Hi. " * 20, "JSON")]
+    chats = [tasks.turns("You sing.", text) for text in ("A song, please!", "Hi. " * 20, "JSON")]
     assert not any(tickets.check(text).valid for text in generation.generate(llm, chats, 60))
-    texts = generation.generate(llm, chats, 140, schema=sweeps.SCHEMA)
+    texts = generation.generate(llm, chats, 140, schema=tasks.SCHEMA)
     assert [tickets.check(text).error for text in texts] == ["", "", ""]
 
 
 def test_a_shared_prefix_changes_no_answer(llm: LanguageModel) -> None:
-    shots = [sweeps.ticket_chat(ticket, learned=True) for ticket in load_tickets("train")[:3]]
-    asked = [sweeps.ticket_chat(ticket) for ticket in load_tickets("dev")[:4]]
-    chats = [sweeps.few_shot(sweeps.TICKET, shots, chat) for chat in asked]
+    shots = [tasks.ticket_chat(ticket, learned=True) for ticket in load_tickets("train")[:3]]
+    asked = [tasks.ticket_chat(ticket) for ticket in load_tickets("dev")[:4]]
+    chats = [tasks.few_shot(tasks.TICKET, shots, chat) for chat in asked]
     plain = generation.generate(llm, chats, 60, tokens_per_batch=1400)
     assert len(set(plain)) == 4
     assert generation.generate(llm, chats, 60, shared_prefix=True) == plain

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from course_utils import sweeps
+from course_utils import sweeps, tasks
 from course_utils.corpus import load_emails, load_tickets
 from course_utils.evaluation import is_correct, normalise
 from course_utils.formats import tickets
@@ -16,7 +16,7 @@ from course_utils.generation import Answer
 
 
 def test_paraphrases_ask_for_the_fact_without_giving_it_away() -> None:
-    facts = sweeps.facts_with_paraphrases()
+    facts = tasks.facts_with_paraphrases()
     assert len(facts) == 32
     for old, new, asked in facts:
         assert old.answer != new.answer
@@ -27,17 +27,17 @@ def test_paraphrases_ask_for_the_fact_without_giving_it_away() -> None:
 
 
 def test_options_are_four_different_answers_of_one_kind() -> None:
-    facts = sweeps.facts_with_paraphrases()
+    facts = tasks.facts_with_paraphrases()
     for place, (old, new, _) in enumerate(facts):
-        options = sweeps.four_options(facts, place)
+        options = tasks.four_options(facts, place)
         assert options[:2] == [old.answer, new.answer]
         assert len({" ".join(normalise(option)) for option in options}) == 4
 
 
 def test_a_few_shot_chat_has_one_system_message_and_ends_with_the_question() -> None:
     learn, asked = load_tickets("train")[:2], load_tickets("dev")[0]
-    shots = [sweeps.ticket_chat(ticket, learned=True) for ticket in learn]
-    chat = sweeps.few_shot("Do it.", shots, sweeps.ticket_chat(asked))
+    shots = [tasks.ticket_chat(ticket, learned=True) for ticket in learn]
+    chat = tasks.few_shot("Do it.", shots, tasks.ticket_chat(asked))
     roles = [message["role"] for message in chat]
     assert roles == ["system", "user", "assistant", "user", "assistant", "user"]
     assert (chat[0]["content"], chat[-1]["content"]) == ("Do it.", asked.message)
@@ -47,16 +47,16 @@ def test_a_few_shot_chat_has_one_system_message_and_ends_with_the_question() -> 
 def test_right_answers_score_one_and_garbage_nothing() -> None:
     gold = load_tickets("dev")[:3]
     right = [tickets.to_json(ticket.ticket) for ticket in gold]
-    assert sweeps.score_tickets([right[0], "no JSON", right[0]], gold)["exact"] == [1, 0, 0]
+    assert tasks.score_tickets([right[0], "no JSON", right[0]], gold)["exact"] == [1, 0, 0]
     briefs = load_emails()[:2]
-    scores = sweeps.score_emails([briefs[0].email, ""], briefs)
+    scores = tasks.score_emails([briefs[0].email, ""], briefs)
     assert [scores[key][0] for key in ("rules", "all rules", "facts", "all facts")] == [1] * 4
     assert [scores[key][1] for key in ("all rules", "facts", "all facts")] == [0] * 3
 
 
 def test_the_guide_has_its_sixteen_rules() -> None:
-    assert len(sweeps.RULES) == 16
-    assert "Calm" in sweeps.guided_chat(load_emails()[0], sweeps.RULES)[1]["content"]
+    assert len(tasks.RULES) == 16
+    assert "Calm" in tasks.guided_chat(load_emails()[0], tasks.RULES)[1]["content"]
 
 
 def test_an_interrupted_sweep_keeps_the_arms_that_are_done(
