@@ -88,8 +88,10 @@ def generate(
     tokens_per_batch: int = 1536,
     schema: Mapping[str, Any] | None = None,
     shared_prefix: bool = False,
+    temperature: float = 0.0,
+    seed: int = 0,
 ) -> list[str]:
-    """Decode greedily, many chats at a time.
+    """Decode many chats at a time.
 
     Args:
         llm: a local model or an endpoint.
@@ -100,6 +102,8 @@ def generate(
             ``max_new_tokens`` reach.
         shared_prefix: read what all chats begin with once instead of once a chat. Providers call
             it prompt caching; it pays with long instructions or examples.
+        temperature: 0 takes the likeliest token each time; above it, a local model draws tokens.
+        seed: another one draws others.
 
     Returns:
         n answers, in the order of the chats.
@@ -114,11 +118,13 @@ def generate(
     grammar = Grammar(llm, schema) if schema is not None else None
     prefix = _common(prompts) if shared_prefix else 0
     read = _read(llm, prompts[0][:prefix]) if prefix else None
-    for batch in _batches(prompts, max_new_tokens, tokens_per_batch, "answers"):
-        some = [prompts[i] for i in batch]
-        texts = _decode(llm, some, max_new_tokens, grammar, prefix, read)
-        for i, text in zip(batch, texts, strict=True):
-            answers[i] = text
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for batch in _batches(prompts, max_new_tokens, tokens_per_batch, "answers"):
+            some = [prompts[i] for i in batch]
+            texts = _decode(llm, some, max_new_tokens, grammar, prefix, read, temperature)
+            for i, text in zip(batch, texts, strict=True):
+                answers[i] = text
     return answers
 
 
@@ -161,8 +167,11 @@ def _decode(
     grammar: Grammar | None,
     prefix: int,
     read: Any,
+    temperature: float,
 ) -> list[str]:
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = {"do_sample": False}
+    if temperature > 0:
+        settings = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 0.95}
     own = llm.tokenizer.pad({"input_ids": [ids[prefix:] for ids in prompts]}, return_tensors="pt")
     ids, mask = own["input_ids"], own["attention_mask"]
     if read is not None:
@@ -177,7 +186,6 @@ def _decode(
         input_ids=ids,
         attention_mask=mask,
         max_new_tokens=max_new_tokens,
-        do_sample=False,
         pad_token_id=llm.tokenizer.pad_token_id,
         **settings,
     )
