@@ -287,6 +287,7 @@ def failure_browser(
     def choose(_: Any = None) -> None:
         places = [i for i, made in enumerate(causes) if made == kind.value]
         choice.options = [(f"{i}: {questions[i].text}", i) for i in places]
+        choice.index = 0 if places else None
 
     def show(_: Any = None) -> None:
         if choice.value is None:
