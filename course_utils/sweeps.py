@@ -83,12 +83,14 @@ class Lab:
             "seconds_alone": round((time.perf_counter() - began) / len(chats[:2]), 3),
         }
 
-    def learn(self, examples: list[Chat], recipe: Recipe, *arguments: Any) -> dict[str, Any]:
+    def learn(
+        self, examples: list[Chat], recipe: Recipe, *arguments: Any, **settings: Any
+    ) -> dict[str, Any]:
         """Train an adapter, or load it, and ``write`` with it."""
         recipe = replace(recipe, epochs=1) if self.small else recipe
         adapter = train(self.llm, self.some(examples), recipe)
         with attached(self.llm, adapter):
-            written = self.write(*arguments)
+            written = self.write(*arguments, **settings)
         cost = {"train_seconds": adapter.seconds, "train_tokens": adapter.tokens}
         return written | cost | {"folder": adapter.folder.name}
 
@@ -107,15 +109,17 @@ def format_sweep(lab: Lab) -> Arms:
     def score(texts: list[str]) -> Scores:
         return tasks.score_tickets(texts, test)
 
-    for n, epochs in ((400, 2), (50, 4), (100, 3), (25, 6), (200, 2)):
-        examples = [tasks.ticket_chat(ticket, learned=True) for ticket in learn[:n]]
-        recipe = Recipe(epochs=epochs, tokens_per_step=1024)
-        yield f"LoRA, {n}", partial(lab.learn, examples, recipe, asked, score, 140)
     for name, chats in prompts.items():
         yield name, partial(lab.write, chats, score, 140)
     for name in ("instructions", "few-shot"):
         constrained = partial(lab.write, prompts[name], score, 140, schema=tasks.SCHEMA)
         yield f"{name}, constrained", constrained
+    for n, epochs in ((25, 6), (50, 4), (100, 4), (200, 4), (400, 4)):
+        examples = [tasks.ticket_chat(ticket, learned=True) for ticket in learn[:n]]
+        recipe = Recipe(epochs=epochs, tokens_per_step=1024)
+        yield f"LoRA, {n}", partial(lab.learn, examples, recipe, asked, score, 140)
+    valid = partial(lab.learn, examples, recipe, asked, score, 140, schema=tasks.SCHEMA)
+    yield "LoRA, 400, constrained", valid
 
 
 def voice_sweep(lab: Lab) -> Arms:
