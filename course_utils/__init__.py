@@ -7,4 +7,5 @@ One module is one step of the pipeline, and imports run from right to left only:
                           models
 
 Read the modules in that order to have read the course's code.
+``report`` is the evaluation for a folder of anybody's documents.
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -101,14 +102,38 @@ def claims(
 
 @app.command()
 def evaluate(
-    folder: Annotated[str, typer.Argument(help="a collection in the BEIR format")],
-    split: Annotated[str, typer.Option(help="whose judgements")] = "test",
+    folder: Annotated[str, typer.Argument(help="documents, or a collection in the BEIR format")],
+    split: Annotated[str, typer.Option(help="whose judgements, of a BEIR collection")] = "test",
+    questions: Annotated[
+        str, typer.Option(help="a CSV: question, page, and perhaps answer, quote, draft")
+    ] = "questions.csv",
+    out: Annotated[str, typer.Option(help="the report to write")] = "report.html",
+    draft: Annotated[int, typer.Option(help="write that many draft questions instead")] = 0,
 ) -> None:
-    """Print nDCG@10 of BM25, dense search, their fusion, and that reranked, on a collection."""
-    from course_utils import evaluation, models
+    """Measure how well documents are searched and questions on them answered.
 
-    for name, scores in evaluation.evaluate_beir(folder, models.load_embedder(), split).items():
-        typer.echo(f"{name}: nDCG@10 {evaluation.estimate(scores)}, n = {len(scores)}")
+    A folder with a corpus.jsonl is a collection in the BEIR format: nDCG@10 of BM25, dense search,
+    their fusion, and that reranked, is printed. Any other folder is documents: a report is written.
+    """
+    from course_utils import evaluation, generation, models, report
+
+    if (Path(folder).expanduser() / "corpus.jsonl").is_file():
+        for name, scores in evaluation.evaluate_beir(folder, models.load_embedder(), split).items():
+            typer.echo(f"{name}: nDCG@10 {evaluation.estimate(scores)}, n = {len(scores)}")
+        return
+    report.check(folder, questions, drafting=bool(draft))
+    embedder, llm = models.load_embedder(), models.load_generator()
+    if draft:
+        n = report.draft_questions(folder, questions, llm, embedder, draft)
+        typer.echo(f"{n} drafts in {questions}: check each, empty its column draft, then evaluate.")
+        return
+    made = report.evaluate_folder(folder, questions, embedder, generation.reader_of(llm))
+    Path(out).expanduser().write_text(report.to_html(made), encoding="utf8")
+    for name, each in made.scores.items():
+        shown = (f"{label} {evaluation.estimate(each[m])}" for m, label in report.METRICS.items())
+        typer.echo(f"{name}: {', '.join(shown)}, n = {len(made.asked)}")
+    typer.echo(", ".join(f"{part} {n}" for part, n in report.blame(made).items()))
+    typer.echo(f"The report is {out}: open it in a browser.")
 
 
 def main() -> None:

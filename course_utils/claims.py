@@ -84,7 +84,7 @@ def start(notebook: str, seed: int = 0) -> None:
     np.random.seed(seed)
     torch.manual_seed(seed)
     warnings.filterwarnings("ignore")
-    for name in ("transformers", "llama_index", "huggingface_hub", "matplotlib"):
+    for name in ("transformers", "llama_index", "huggingface_hub", "matplotlib", "ragas"):
         logging.getLogger(name).setLevel(logging.ERROR)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from transformers.utils import logging as transformers_logging
@@ -203,19 +203,24 @@ def load_ledger(path: Path = LEDGER) -> dict[str, dict[str, Any]]:
 
 
 def markdown(ledger: dict[str, dict[str, Any]]) -> str:
-    """The ledger as a Markdown table, as the README shows it."""
-    lines = [
-        "| claim | statement | value | 95 % interval | n | verdict |",
-        "|---|---|---|---|---|---|",
-    ]
-    for entry in ledger.values():
-        for record in entry["claims"]:
-            c = Claim(**record)
-            lines.append(
-                f"| {c.id} | {c.statement} | {c.value:.3g} | {_bounds(c)} | {c.n or ''} "
-                f"| {c.verdict} |"
-            )
-    return "\n".join(lines)
+    """The ledger as the README shows it: its sum, and a table a notebook that folds away."""
+    tables = {name: [Claim(**made) for made in ledger[name]["claims"]] for name in sorted(ledger)}
+    every = [made for claims in tables.values() for made in claims]
+    against = sum(made.verdict == "contradicted" for made in every)
+    told = f"{len(every)} claims; {against} of them contradict the usual advice."
+    return "\n\n".join([told, *map(_folded, tables.items())])
+
+
+def _folded(notebook: tuple[str, list[Claim]]) -> str:
+    name, claims = notebook
+    rows = "\n".join(
+        f"| {c.id} | {c.statement} | {c.value:.3g} | {_bounds(c)} | {c.n or ''} "
+        f"| {c.verdict}{': ' if c.note else ''}{c.note} |"
+        for c in claims
+    )
+    head = "| claim | statement | value | 95 % interval | n | verdict |\n|---|---|---|---|---|---|"
+    summary = f"<summary>{name}: {len(claims)} claims</summary>"
+    return f"<details>{summary}\n\n{head}\n{rows}\n\n</details>"
 
 
 def write_readme(ledger: dict[str, dict[str, Any]], path: Path = README) -> None:

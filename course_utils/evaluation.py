@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 import numpy as np
 import pytrec_eval
 from llama_index.core.schema import NodeWithScore
 
-from course_utils.corpus import Question, Span, read_beir
+from course_utils.corpus import CorpusError, Question, Span, read_beir
 from course_utils.generation import Answer
 from course_utils.models import Embedder
 from course_utils.reranking import RerankedRetriever, default
@@ -174,6 +175,12 @@ def is_correct(answer: Answer, question: Question) -> bool:
     return False
 
 
+def exact_match(answer: Answer, question: Question) -> bool:
+    """Whether an answer is the right one, or an accepted variant of it, and nothing else."""
+    said = normalise(answer.text)
+    return bool(said) and said in [normalise(v) for v in (question.answer, *question.accepted)]
+
+
 def cites_gold(answer: Answer, question: Question) -> bool:
     """Whether the page an answer points at is one that answers the question."""
     return answer.page in {span.page for span in question.gold}
@@ -184,6 +191,69 @@ def token_f1(text: str, right: str) -> float:
     said, wanted = Counter(normalise(text)), Counter(normalise(right))
     shared = (said & wanted).total()
     return 2 * shared / (said.total() + wanted.total()) if shared else 0.0
+
+
+def citations(answers: Sequence[Answer], questions: Sequence[Question]) -> dict[str, np.ndarray]:
+    """Citation precision and recall, as the 0s and 1s they are the means of.
+
+    Returns:
+        "precision": for each answer that cites a page, whether that page answers the question;
+        "recall": for each answerable question, whether its answer cites such a page.
+    """
+    pairs = list(zip(answers, questions, strict=True))
+    return {
+        "precision": np.array([cites_gold(a, q) for a, q in pairs if a.page is not None], float),
+        "recall": np.array([cites_gold(a, q) for a, q in pairs if q.answerable], float),
+    }
+
+
+def refusals(answers: Sequence[Answer], questions: Sequence[Question]) -> dict[str, np.ndarray]:
+    """Refusal precision and recall, as the 0s and 1s they are the means of.
+
+    Returns:
+        "precision": for each refusal, whether the question is unanswerable; "recall": for each
+        unanswerable question, whether it was refused.
+    """
+    pairs = list(zip(answers, questions, strict=True))
+    return {
+        "precision": np.array([not q.answerable for a, q in pairs if a.refused], float),
+        "recall": np.array([a.refused for a, q in pairs if not q.answerable], float),
+    }
+
+
+CAUSES = ("not retrieved", "not ranked in", "read wrongly", "refused wrongly", "format")
+
+
+def cause(
+    answer: Answer,
+    question: Question,
+    retrieved: Sequence[NodeWithScore],
+    shown: int | None = None,
+    right: Callable[[Answer, Question], bool] = is_correct,
+) -> str | None:
+    """The first step of the system that failed: one of ``CAUSES``, None for a right answer.
+
+    Args:
+        answer: what was said; a refusal is right when the question is unanswerable.
+        question: what was asked.
+        retrieved: the candidates, the best first.
+        shown: how many of them the reader had before it; all, when None.
+        right: what counts as right; with ``exact_match`` a right answer in a longer sentence is
+            "format", as are the right letters and digits in other words ("TID584" for "TID-584").
+    """
+    if not question.answerable:
+        return None if answer.refused else "read wrongly"
+    if right(answer, question):
+        return None
+    said = "".join(normalise(answer.text))
+    variants = ("".join(normalise(v)) for v in (question.answer, *question.accepted))
+    if any(variant and variant in said for variant in variants):
+        return "format"
+    if not bears_answer(retrieved, question):
+        return "not retrieved"
+    if not bears_answer(retrieved[:shown], question):
+        return "not ranked in"
+    return "refused wrongly" if answer.refused else "read wrongly"
 
 
 # --- how sure -------------------------------------------------------------------------------------
@@ -249,3 +319,100 @@ def paired_difference(
         )
     differences = np.asarray(after, dtype=float) - np.asarray(before, dtype=float)
     return _bootstrap(differences)
+
+
+def cohen_kappa(one: Sequence[object], other: Sequence[object]) -> float:
+    """Agreement of two judges beyond chance (Cohen, 1960): 1 is full, 0 what chance would give.
+
+    0 too when both give every item the same label, where there is nothing to agree on.
+    """
+    if not one or len(one) != len(other):
+        raise ValueError(f"Kappa needs the same items: {len(one)} and {len(other)} labels.")
+    n, a, b = len(one), Counter(one), Counter(other)
+    observed = sum(x == y for x, y in zip(one, other, strict=True)) / n
+    chance = sum(a[label] * b[label] for label in a) / n**2
+    return (observed - chance) / (1 - chance) if chance < 1 else 0.0
+
+
+# --- saved runs, and the gate between two of them -------------------------------------------------
+
+
+def write_run(path: Path | str, runs: Mapping[str, Mapping[str, float]], name: str) -> None:
+    """Save rankings as trec_eval reads them: question, Q0, document, rank, score, name of the run.
+
+    Columns are separated by blanks, so blanks inside an id are written as %20. A question without
+    a document has no line.
+    """
+    lines = []
+    for question, run in runs.items():
+        ranked = sorted(run, key=lambda page: (run[page], page), reverse=True)
+        for rank, page in enumerate(ranked, start=1):
+            ids = _escaped(question), _escaped(page)
+            lines.append(f"{ids[0]} Q0 {ids[1]} {rank} {run[page]!r} {_escaped(name)}\n")
+    Path(path).write_text("".join(lines), encoding="utf8")
+
+
+def read_run(path: Path | str) -> dict[str, dict[str, float]]:
+    """Read a saved run: {question: {document: score}}.
+
+    Raises:
+        CorpusError: no such file, or a line without the six columns.
+    """
+    if not Path(path).is_file():
+        raise CorpusError(f"There is no run {path}.")
+    runs: dict[str, dict[str, float]] = {}
+    for number, line in enumerate(Path(path).read_text(encoding="utf8").split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            question, _, page, _, score, _ = line.split()
+            runs.setdefault(unquote(question), {})[unquote(page)] = float(score)
+        except ValueError as error:
+            raise CorpusError(
+                f"{path}, line {number}: expected question, Q0, document, rank, score and name."
+            ) from error
+    return runs
+
+
+def _escaped(name: str) -> str:
+    if not name:
+        raise ValueError("A run file has no place for an empty id.")
+    return re.sub(r"[\s%]", lambda found: quote(found[0]), name)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a gate says of a change: "better", "worse" or "undecided", and the difference."""
+
+    decision: str
+    difference: Estimate
+
+    def __str__(self) -> str:
+        made = self.difference
+        bounds = f"{made.value:+.3f} [{made.low:+.3f}, {made.high:+.3f}]"
+        return f"{self.decision}: {bounds}, n = {made.n}"
+
+
+def compare(
+    before: Sequence[float] | np.ndarray, after: Sequence[float] | np.ndarray, least: float = 0.02
+) -> Verdict:
+    """Judge a change on the same questions.
+
+    Args:
+        before: one score a question.
+        after: the same questions' scores after the change.
+        least: the smallest mean difference that matters.
+
+    Returns:
+        "better" when the difference is at least that and its interval lies above zero, "worse"
+        for the reverse, else "undecided": too small to matter, or too few questions to tell (five
+        that changed or fewer always are).
+    """
+    made = paired_difference(after, before)
+    changed = int((np.asarray(after, dtype=float) != np.asarray(before, dtype=float)).sum())
+    # Five coins fall on one side in 1 of 16 throws: a bootstrap of so few would be too sure.
+    if changed > 5 and made.low > 1e-9 and made.value >= least:
+        return Verdict("better", made)
+    if changed > 5 and made.high < -1e-9 and made.value <= -least:
+        return Verdict("worse", made)
+    return Verdict("undecided", made)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import copy
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -36,10 +37,21 @@ ASK_WITH_SOURCES = "Answer the question in a few words, using only the sources."
 
 @dataclass(frozen=True)
 class Answer:
-    """What was answered, and the page it points at (None when it points at none)."""
+    """What was answered, and the page it points at (None when it points at none).
+
+    An empty text is a refusal. ``sureness`` is the log-likelihood of the text, where it is known.
+    """
 
     text: str
     page: str | None = None
+    sureness: float | None = None
+
+    @property
+    def refused(self) -> bool:
+        return not self.text.strip()
+
+
+Reader = Callable[[Sequence[str], Sequence[Sequence[NodeWithScore]]], list[Answer]]
 
 
 # --- prompts --------------------------------------------------------------------------------------
@@ -138,6 +150,78 @@ def _decode(
     return [text.strip() for text in llm.tokenizer.batch_decode(fresh, skip_special_tokens=True)]
 
 
+@torch.inference_mode()
+def copy_from(
+    llm: LanguageModel,
+    chats: Sequence[Chat],
+    sources: Sequence[str],
+    max_new_tokens: int = 12,
+    tokens_per_batch: int = 1536,
+) -> list[tuple[str, float]]:
+    """Decode greedily, and let each text only be a stretch of its source.
+
+    Args:
+        llm: a local model.
+        chats: n chats, each ending with the beginning of the answer.
+        sources: n texts to copy from.
+        max_new_tokens: see ``generate``, like ``tokens_per_batch``.
+
+    Returns:
+        n texts, each with its log-likelihood in nats.
+    """
+    tokenizer, stop = llm.tokenizer, llm.tokenizer.eos_token_id
+    prompts = [
+        tokenizer.apply_chat_template(chat, continue_final_message=True, return_dict=False)
+        for chat in chats
+    ]
+    # With a blank before it, so that its first word is a token like those inside a sentence.
+    copies = [tokenizer(f" {text}", add_special_tokens=False)["input_ids"] for text in sources]
+    copied = [("", 0.0)] * len(chats)
+    for batch in _batches(prompts, max_new_tokens, tokens_per_batch, "sources read"):
+        padded = tokenizer.pad({"input_ids": [prompts[i] for i in batch]}, return_tensors="pt")
+        width = padded["input_ids"].shape[1]
+
+        def allowed(
+            row: int, ids: torch.Tensor, batch: list[int] = batch, width: int = width
+        ) -> list[int]:
+            said = ids[width:].tolist()
+            if stop in said:
+                return [stop]
+            follow = next_tokens(copies[batch[row]], said, tokenizer)
+            ended = bool(tokenizer.decode(said).strip()) or not follow
+            return follow + [stop] * ended
+
+        out = llm.model.generate(
+            **padded,
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            pad_token_id=tokenizer.pad_token_id,
+            prefix_allowed_tokens_fn=allowed,
+            output_logits=True,
+            return_dict_in_generate=True,
+        )
+        fresh = out.sequences[:, width:]
+        each = [  # step by step: all steps' logits at once would be the notebook's peak memory
+            step.float().log_softmax(-1).gather(1, token[:, None])
+            for step, token in zip(out.logits, fresh.T, strict=True)
+        ]
+        of_tokens = torch.cat(each, dim=1) * (fresh != stop)
+        texts = tokenizer.batch_decode(fresh, skip_special_tokens=True)
+        for i, text, score in zip(batch, texts, of_tokens.sum(1).tolist(), strict=True):
+            copied[i] = (text.strip(), score)
+    return copied
+
+
+def next_tokens(source: list[int], said: list[int], tokenizer: Any) -> list[int]:
+    """What continues ``said`` somewhere in a source; at first, the tokens that begin a word."""
+    n = len(said)
+    follow = [source[at + n] for at in range(len(source) - n) if source[at : at + n] == said]
+    if said:
+        return follow
+    return [token for token in follow if tokenizer.convert_ids_to_tokens(token)[0] in "ĠĊ"]
+
+
+@torch.inference_mode()
 def option_scores(llm: LanguageModel, chat: Chat, options: Sequence[str]) -> np.ndarray:
     """How likely a model finds each of several answers, without letting it write any.
 
@@ -279,6 +363,61 @@ def cite(texts: Sequence[str], found: Sequence[Sequence[NodeWithScore]]) -> list
     return [
         Answer(text, cited_page(text, nodes) or supporting_page(text, nodes))
         for text, nodes in zip(texts, found, strict=True)
+    ]
+
+
+class CopyReader:
+    """Answers with words copied out of one source: those that the model finds likeliest.
+
+    A small model reads one source better than three, and copies badly unless it is made to. So it
+    reads each source alone, may write only what continues a stretch of it, and the answer it is
+    surest of wins, with that source's page. What was read is kept: arms that share sources are
+    read once.
+    """
+
+    def __init__(self, llm: LanguageModel, max_new_tokens: int = 12) -> None:
+        self.llm = llm
+        self.max_new_tokens = max_new_tokens
+        self._read: dict[tuple[str, str], Answer] = {}
+
+    def __call__(
+        self, questions: Sequence[str], found: Sequence[Sequence[NodeWithScore]]
+    ) -> list[Answer]:
+        """Answer each question from its nodes; a question without nodes is refused."""
+        pairs = [(q, hit) for q, nodes in zip(questions, found, strict=True) for hit in nodes]
+        new = {(q, hit.node_id): (q, hit) for q, hit in pairs if (q, hit.node_id) not in self._read}
+        sources = [source_text(hit) for _, hit in new.values()]
+        asked = [copy_chat(q, text) for (q, _), text in zip(new.values(), sources, strict=True)]
+        copied = copy_from(self.llm, asked, sources, self.max_new_tokens)
+        for (key, (_, hit)), (text, sureness) in zip(new.items(), copied, strict=True):
+            self._read[key] = Answer(text, hit.node.ref_doc_id or hit.node_id, sureness)
+        return [
+            max(
+                (self._read[question, hit.node_id] for hit in nodes),
+                key=lambda answer: answer.sureness or 0.0,
+                default=Answer(""),
+            )
+            for question, nodes in zip(questions, found, strict=True)
+        ]
+
+
+def reader_of(llm: LanguageModel | Endpoint) -> Reader:
+    """How a generator reads best: a local one copies, an endpoint answers and cites."""
+    return CopyReader(llm) if isinstance(llm, LanguageModel) else partial(read_with, llm)
+
+
+def source_text(hit: NodeWithScore) -> str:
+    """A node as a source: its title and its text."""
+    return f"{hit.node.metadata.get('title', '')}\n{hit.node.get_content().strip()}"
+
+
+def copy_chat(question: str, source: str) -> Chat:
+    """The question before and after one source, and the beginning of the answer."""
+    asked = f"Question: {question}"
+    content = f"{asked}\n\nText: {source}\n\n{asked}\nThe answer, copied from the text:"
+    return [
+        {"role": "user", "content": content},
+        {"role": "assistant", "content": "The answer is:"},
     ]
 
 

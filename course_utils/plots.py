@@ -13,8 +13,15 @@ from matplotlib.figure import Figure
 from course_utils.evaluation import Estimate
 
 # Hatches tell the bars apart where colour does not.
-FILLS = (("#1b6ca8", ""), ("#e0a030", "//"), ("#7a7a7a", ".."), ("#b03060", "xx"))
-COLOURS = (*(colour for colour, _ in FILLS), "#2f7d4f")
+FILLS = (
+    ("#1b6ca8", ""),
+    ("#e0a030", "//"),
+    ("#7a7a7a", ".."),
+    ("#b03060", "xx"),
+    ("#2f7d4f", "++"),
+    ("#8a6fb0", "oo"),
+)
+COLOURS = tuple(colour for colour, _ in FILLS)
 STYLE: Any = {
     "figure.dpi": 100,
     "font.size": 10,
@@ -35,7 +42,7 @@ def bars(estimates: dict[str, Estimate], xlabel: str, alt: str) -> Image:
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(6.4, 0.5 * len(estimates) + 0.9))
         for place, (label, made) in enumerate(estimates.items()):
-            colour, hatch = FILLS[place % len(FILLS)]
+            colour, hatch = FILLS[place % 4]
             error = [[made.value - made.low], [made.high - made.value]]
             axes.barh(
                 label,
@@ -160,7 +167,8 @@ def stacked(counts: dict[str, dict[str, int]], xlabel: str, alt: str) -> Image:
                 left[label] += width
         axes.invert_yaxis()
         axes.set_xlabel(xlabel)
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(parts), frameon=False)
+        columns = len(parts) if len(parts) < 5 else 3
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=columns, frameon=False)
         return picture(figure, alt)
 
 

@@ -17,8 +17,8 @@ from llama_index.core.schema import NodeWithScore
 
 from course_utils.chunking import Spans, Splitter
 from course_utils.corpus import Question, Span
-from course_utils.evaluation import page_run
-from course_utils.generation import Chat, count_tokens, generate, rag_chat
+from course_utils.evaluation import CAUSES, page_run
+from course_utils.generation import Answer, Chat, count_tokens, generate, rag_chat
 from course_utils.models import Endpoint, LanguageModel
 from course_utils.reranking import RerankedRetriever, Reranker
 from course_utils.retrieval import DenseRetriever, NodeRetriever, reciprocal_rank_fusion
@@ -212,6 +212,46 @@ def chunk_explorer(
         control.observe(guarded(show, view), names="value")
     show()
     return View([choice, kind, size, view], "chunk explorer")
+
+
+def failure_browser(
+    pages: Mapping[str, Document],
+    questions: Sequence[Question],
+    answers: Sequence[Answer],
+    causes: Sequence[str | None],
+) -> View:
+    """Choose a cause and one of its wrong answers; see what was said, and the page that answers.
+
+    Args:
+        pages: by id.
+        questions: n questions, like the two below.
+        answers: what was said.
+        causes: what went wrong, None for right answers.
+    """
+    wide = ipw.Layout(width="98%")
+    kind = ipw.Dropdown(options=[c for c in CAUSES if c in causes], description="Cause")
+    choice = ipw.Select(description="Question", rows=8, layout=wide)
+    view = ipw.HTML()
+
+    def choose(_: Any = None) -> None:
+        places = [i for i, made in enumerate(causes) if made == kind.value]
+        choice.options = [(f"{i}: {questions[i].text}", i) for i in places]
+        choice.index = 0 if places else None
+
+    def show(_: Any = None) -> None:
+        if choice.value is None:
+            return
+        question, answer = questions[choice.value], answers[choice.value]
+        last = question.gold[-1:]
+        page = PageView(pages[last[0].page], last).data if last else "<p>No page answers this.</p>"
+        said = html.escape(answer.text) or "(refused)"
+        told = f"<p><b>Said:</b> {said} (from {html.escape(answer.page or 'no page')})<br>"
+        view.value = status(f"{told}<b>Right:</b> {html.escape(question.answer) or '–'}</p>{page}")
+
+    kind.observe(guarded(choose, view), names="value")
+    choice.observe(guarded(show, view), names="value")
+    choose()
+    return View([kind, choice, view], "failure browser")
 
 
 def cut_html(page: Document, spans: Spans, gold: Span) -> str:

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from llama_index.core.schema import NodeRelationship, NodeWithScore, RelatedNodeInfo, TextNode
 
 from course_utils import generation, models
 from course_utils.corpus import load_handbook
@@ -90,6 +91,28 @@ def test_reading_once_answers_and_scores_as_reading_twice(llm: LanguageModel) ->
     assert answers == generation.generate(llm, chats)
     for chat, some, got in zip(chats, options, scores, strict=True):
         assert np.allclose(got, generation.option_scores(llm, chat, some), atol=1e-4)
+
+
+def test_the_copying_reader_copies_and_cites(llm: LanguageModel) -> None:
+    texts = {"desk": "The parcel desk opens at 08:15.", "sea": "The sea is cold in May."}
+    hits = []
+    for page, text in texts.items():
+        node = TextNode(id_=page, text=text, metadata={"title": page})
+        node.relationships[NodeRelationship.SOURCE] = RelatedNodeInfo(node_id=page)
+        hits.append(NodeWithScore(node=node, score=1.0))
+    reader = generation.CopyReader(llm)
+    question = "When does the parcel desk open?"
+    answer, none = reader([question, question], [hits, []])
+    assert "08:15" in answer.text and answer.text in texts["desk"] and answer.page == "desk"
+    assert none.refused
+    alone = [reader([question], [[one]])[0] for one in hits]  # kept: nothing is read again
+    assert answer == max(alone, key=lambda made: made.sureness or 0.0)
+    # What is not forbidden is decoded as ever: the likelihood is the model's own.
+    chat = generation.copy_chat(question, generation.source_text(hits[0]))[:-1]
+    said = f"The answer is: {answer.text}"
+    scores = generation.option_scores(llm, chat, [said, "The answer is:"])
+    n = [len(llm.tokenizer(t, add_special_tokens=False)["input_ids"]) for t in (said, said[:14])]
+    assert answer.sureness == pytest.approx(scores[0] * n[0] - scores[1] * n[1], abs=1e-2)
 
 
 def test_embeddings_do_not_depend_on_the_batch(embedder: Embedder) -> None:

@@ -33,6 +33,14 @@ def test_a_claim_is_printed_recorded_and_shown(
     assert "| S01.x | Retrieval helps | 0.5 | 0.4 to 0.6 | 80 | holds |" in markdown({"n": entry})
 
 
+def test_the_readme_counts_what_was_contradicted(lines: Path) -> None:
+    claim("S01.x", "It helps", 0.5, holds=True)
+    claim("S01.y", "Always", 0.1, holds=True, contradicted="Not here.")
+    shown = markdown(read_lines(lines))
+    assert shown.startswith("2 claims; 1 of them contradict")
+    assert "| contradicted: Not here. |" in shown and shown.count("<details>") == 1
+
+
 def test_a_claim_that_does_not_hold_raises_and_is_not_recorded(lines: Path) -> None:
     with pytest.raises(ClaimError, match=r"S02\.y does not hold here"):
         claim("S02.y", "Never", 0.1, n=3, holds=False)

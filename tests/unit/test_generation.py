@@ -18,6 +18,7 @@ from course_utils.generation import (
     extract_with,
     generate,
     generate_and_score,
+    next_tokens,
     option_scores,
     rag_chat,
     sentences,
@@ -77,6 +78,18 @@ def test_the_extractive_reader_quotes_the_nearest_sentence(embedder: Any) -> Non
     answers = extract_with(embedder, ["who leads the team?", "empty"], [FOUND, []])
     assert (answers[0].text, answers[0].page) == ("Tobias Renn leads the team.", "owners")
     assert (answers[1].text, answers[1].page) == ("", None)
+
+
+class _Tokens:
+    def convert_ids_to_tokens(self, token: int) -> str:
+        return {1: "Ġa", 2: "b", 3: "Ġc", 4: "Ċ"}[token]
+
+
+@pytest.mark.parametrize(
+    ("said", "allowed"), [([], [1, 3, 1, 4]), ([1], [2, 4]), ([1, 2], [3]), ([4], []), ([2, 2], [])]
+)
+def test_copying_continues_a_stretch_of_the_source(said: list[int], allowed: list[int]) -> None:
+    assert next_tokens([1, 2, 3, 1, 4], said, _Tokens()) == allowed
 
 
 def test_sentences_take_rows_items_and_lines_apart() -> None:

@@ -1,0 +1,30 @@
+"""The report on documents that this project did not write: the topics of Python's own help()."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from pydoc_data.topics import topics
+
+import pytest
+
+from course_utils import report
+from course_utils.evaluation import estimate
+from course_utils.generation import CopyReader
+from course_utils.models import LanguageModel, load_embedder, load_generator
+
+QUESTIONS = Path(__file__).parent / "data" / "python_topics.csv"
+
+
+def test_python_topics(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, text in topics.items():
+        (tmp_path / f"{name}.txt").write_text(text, encoding="utf8")
+    llm = load_generator()
+    assert isinstance(llm, LanguageModel)
+    made = report.evaluate_folder(tmp_path, QUESTIONS, load_embedder(), CopyReader(llm))
+    with capsys.disabled():
+        for arm, scores in made.scores.items():
+            print(f"\n{arm}", *(f"{m} {estimate(scores[m])}" for m in scores), end="")
+        print(f"\n{report.blame(made)}")
+    assert len(made.asked) == 28
+    assert made.scores["fused"]["recall_5"].mean() > 0.5
+    assert len(report.to_html(made)) < 3_000_000
