@@ -110,22 +110,35 @@ def generate(
     """
     if isinstance(llm, Endpoint):
         return [_ask_endpoint(llm, chat, max_new_tokens) for chat in progress(chats, "answers")]
-    prompts = [
-        llm.tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False)
-        for chat in chats
-    ]
+    prompts = _prompts(llm, chats)
     answers = [""] * len(chats)
+    settings: dict[str, Any] = {}
+    if temperature > 0:
+        settings = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 0.95}
     grammar = Grammar(llm, schema) if schema is not None else None
-    prefix = _common(prompts) if shared_prefix else 0
-    read = _read(llm, prompts[0][:prefix]) if prefix else None
+    shared = _common(prompts) if shared_prefix else 0
+    read = _read(llm, _padded(llm, [prompts[0][:shared]])) if shared else None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for batch in _batches(prompts, max_new_tokens, tokens_per_batch, "answers"):
             some = [prompts[i] for i in batch]
-            texts = _decode(llm, some, max_new_tokens, grammar, prefix, read, temperature)
+            padded = _padded(llm, some)
+            if read is not None:
+                padded, settings["past_key_values"] = _behind(llm, some, shared, read)
+            if grammar is not None:
+                settings["logits_processor"] = [grammar.mask(len(some))]
+            texts = _decode(llm, padded, max_new_tokens, **settings)
             for i, text in zip(batch, texts, strict=True):
                 answers[i] = text
     return answers
+
+
+def _prompts(llm: LanguageModel, chats: Sequence[Chat]) -> list[list[int]]:
+    """Chats as the model reads them."""
+    return [
+        llm.tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False)
+        for chat in chats
+    ]
 
 
 def _batches(
@@ -153,43 +166,36 @@ def _common(prompts: Sequence[list[int]]) -> int:
     return min(same, *(len(prompt) - 1 for prompt in prompts))
 
 
-@torch.inference_mode()
-def _read(llm: LanguageModel, ids: list[int]) -> Any:
-    """The key-value cache of some tokens."""
-    return llm.model(torch.tensor([ids]), use_cache=True, logits_to_keep=1).past_key_values
+def _behind(
+    llm: LanguageModel, prompts: list[list[int]], shared: int, read: Any
+) -> tuple[dict[str, torch.Tensor], Any]:
+    """Prompts padded between the tokens they share and their own, and a cache of the former."""
+    own = _padded(llm, [ids[shared:] for ids in prompts])
+    first = torch.tensor([prompts[0][:shared]]).expand(len(prompts), -1)
+    padded = {
+        "input_ids": torch.cat([first, own["input_ids"]], dim=1),
+        "attention_mask": torch.cat([torch.ones_like(first), own["attention_mask"]], dim=1),
+    }
+    cache = copy.deepcopy(read.past_key_values)
+    cache.batch_repeat_interleave(len(prompts))
+    return padded, cache
+
+
+def _padded(llm: LanguageModel, prompts: list[list[int]]) -> dict[str, torch.Tensor]:
+    return dict(llm.tokenizer.pad({"input_ids": prompts}, return_tensors="pt"))
 
 
 @torch.inference_mode()
 def _decode(
-    llm: LanguageModel,
-    prompts: list[list[int]],
-    max_new_tokens: int,
-    grammar: Grammar | None,
-    prefix: int,
-    read: Any,
-    temperature: float,
+    llm: LanguageModel, padded: dict[str, torch.Tensor], max_new_tokens: int, **settings: Any
 ) -> list[str]:
-    settings: dict[str, Any] = {"do_sample": False}
-    if temperature > 0:
-        settings = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 0.95}
-    own = llm.tokenizer.pad({"input_ids": [ids[prefix:] for ids in prompts]}, return_tensors="pt")
-    ids, mask = own["input_ids"], own["attention_mask"]
-    if read is not None:
-        settings["past_key_values"] = copy.deepcopy(read)
-        settings["past_key_values"].batch_repeat_interleave(len(prompts))
-        shared = torch.tensor([prompts[0][:prefix]]).expand(len(prompts), -1)
-        ids = torch.cat([shared, ids], dim=1)  # padding stands between the prefix and the rest
-        mask = torch.cat([torch.ones_like(shared), mask], dim=1)
-    if grammar is not None:
-        settings["logits_processor"] = [grammar.mask(len(prompts))]
     out = llm.model.generate(
-        input_ids=ids,
-        attention_mask=mask,
+        **padded,
         max_new_tokens=max_new_tokens,
         pad_token_id=llm.tokenizer.pad_token_id,
-        **settings,
+        **{"do_sample": False} | settings,
     )
-    fresh = out[:, ids.shape[1] :]
+    fresh = out[:, padded["input_ids"].shape[1] :]
     return [text.strip() for text in llm.tokenizer.batch_decode(fresh, skip_special_tokens=True)]
 
 
@@ -324,18 +330,83 @@ def option_scores(llm: LanguageModel, chat: Chat, options: Sequence[str]) -> np.
     Returns:
         (m,) log-likelihoods per token, in nats.
     """
-    prompt = llm.tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False)
+    padded = _padded(llm, _prompts(llm, [chat]))
+    return _score(llm, padded, _read(llm, padded), 0, options)
+
+
+def generate_and_score(
+    llm: LanguageModel,
+    chats: Sequence[Chat],
+    options: Sequence[Sequence[str]],
+    max_new_tokens: int = 16,
+    tokens_per_batch: int = 1536,
+) -> tuple[list[str], list[np.ndarray]]:
+    """What ``generate`` and ``option_scores`` give, for chats that are read once, not twice.
+
+    Args:
+        llm: a local model.
+        chats: n chats, each ending with a user message.
+        options: possible answers to each chat.
+        max_new_tokens: see ``generate``, like ``tokens_per_batch``.
+
+    Returns:
+        n answers and n arrays of scores, in the order of the chats.
+    """
+    prompts = _prompts(llm, chats)
+    answers, scores = [""] * len(chats), [np.empty(0)] * len(chats)
+    for batch in _batches(prompts, max_new_tokens, tokens_per_batch, "answers"):
+        padded = _padded(llm, [prompts[i] for i in batch])
+        read = _read(llm, padded)
+        for row, i in enumerate(batch):
+            scores[i] = _score(llm, padded, read, row, options[i])
+        read.past_key_values.crop(-1)  # generate() wants one token to go on from
+        texts = _decode(llm, padded, max_new_tokens, past_key_values=read.past_key_values)
+        for i, text in zip(batch, texts, strict=True):
+            answers[i] = text
+    return answers, scores
+
+
+@torch.inference_mode()
+def _read(llm: LanguageModel, padded: dict[str, torch.Tensor]) -> Any:
+    """Run prompts through the model: their key-value cache, and the logits behind their ends."""
+    places = (padded["attention_mask"].cumsum(1) - 1).clamp(min=0)
+    return llm.model(**padded, position_ids=places, use_cache=True, logits_to_keep=1)
+
+
+@torch.inference_mode()
+def _score(
+    llm: LanguageModel,
+    padded: dict[str, torch.Tensor],
+    read: Any,
+    row: int,
+    options: Sequence[str],
+) -> np.ndarray:
+    """See ``option_scores``; for one row of prompts that were read, whose cache stays as it is."""
     ids = [llm.tokenizer(option, add_special_tokens=False)["input_ids"] for option in options]
-    read = llm.model(torch.tensor([prompt]), use_cache=True, logits_to_keep=1)
-    read.past_key_values.batch_repeat_interleave(len(ids))
-    longest = max(map(len, ids))
-    padded = torch.tensor([row + [0] * (longest - len(row)) for row in ids])
-    logits = llm.model(padded, past_key_values=read.past_key_values).logits
-    # The first token is predicted by the prompt's end, every later one by the token before it.
-    first = read.logits.expand(len(ids), 1, -1)
-    logprobs = torch.cat([first, logits[:, :-1]], dim=1).float().log_softmax(-1)
-    of_tokens = logprobs.gather(2, padded.unsqueeze(2)).squeeze(2)
-    return np.array([of_tokens[i, : len(row)].mean().item() for i, row in enumerate(ids)])
+    lengths = [len(option) for option in ids]
+    tokens = torch.tensor([token for option in ids for token in option])
+    owner = torch.arange(len(ids)).repeat_interleave(torch.tensor(lengths))
+    place = torch.cat([torch.arange(length) for length in lengths])
+    # All options in a row, so that the prompt's cache need not be repeated for each: a token sees
+    # the prompt, and of the options only its own up to itself.
+    prompt = padded["attention_mask"][row].bool()
+    own = (owner[:, None] == owner) & (place[:, None] >= place)
+    seen = torch.cat([prompt.expand(len(tokens), -1), own], dim=1)
+    mask = torch.zeros(seen.shape, dtype=read.logits.dtype)
+    mask = mask.masked_fill(~seen, torch.finfo(mask.dtype).min)
+    cache = copy.copy(read.past_key_values)
+    cache.layers = [copy.copy(layer) for layer in cache.layers]  # the tensors are not copied
+    cache.batch_select_indices(torch.tensor([row]))
+    logits = llm.model(
+        tokens[None],
+        attention_mask=mask[None, None],
+        position_ids=(prompt.sum() + place)[None],
+        past_key_values=cache,
+    ).logits[0]
+    # An option's first token is predicted by the prompt's end, every later one by that before it.
+    predicted = torch.cat([read.logits[row], logits]).float().log_softmax(-1)
+    of_tokens = predicted[torch.where(place == 0, 0, torch.arange(len(tokens))), tokens]
+    return np.array([each.mean().item() for each in of_tokens.split(lengths)])
 
 
 def _ask_endpoint(endpoint: Endpoint, chat: Chat, max_new_tokens: int) -> str:
@@ -372,15 +443,20 @@ def read_with(
     questions: Sequence[str],
     found: Sequence[Sequence[NodeWithScore]],
 ) -> list[Answer]:
-    """Answer each question from its nodes with a generator, and cite.
+    """Answer each question from its nodes with a generator, and cite (see ``cite``)."""
+    chats = [rag_chat(question, nodes) for question, nodes in zip(questions, found, strict=True)]
+    return cite(generate(llm, chats), found)
+
+
+def cite(texts: Sequence[str], found: Sequence[Sequence[NodeWithScore]]) -> list[Answer]:
+    """What a generator wrote, each text with its page.
 
     A generator that names a source ("[2]") is believed; one that does not is given the source
     that best supports its words (see ``supporting_page``).
     """
-    chats = [rag_chat(question, nodes) for question, nodes in zip(questions, found, strict=True)]
     return [
         Answer(text, cited_page(text, nodes) or supporting_page(text, nodes))
-        for text, nodes in zip(generate(llm, chats), found, strict=True)
+        for text, nodes in zip(texts, found, strict=True)
     ]
 
 
