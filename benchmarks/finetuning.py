@@ -1,14 +1,11 @@
 """LoRA training: the course's engine against TRL's SFTTrainer.
 
-    python -m pip install trl
-    python benchmarks/finetuning.py [EXAMPLES] [ROUNDS]
-
 The same model, e-mails, adapter (rank 8 on all linear layers), learning rate, schedule, seed and
-number of steps. Each training is a process of its own, in turns, so that its peak memory is its
-own. TRL runs twice: as it comes (bfloat16 autocast and gradient checkpointing), and in float32
-without checkpointing, which suits a CPU better. The loss is measured afterwards on e-mails that
-none of them saw, by one function for all. Then the floating-point operations of a training are
-counted, and set against what this machine does in plain matrix products.
+number of steps. Each training is a process of its own, so that its peak memory is its own. TRL
+runs twice: as it comes (bfloat16 autocast and gradient checkpointing), and in float32 without
+checkpointing, which suits a CPU better. The loss is measured afterwards on e-mails that none of
+them saw, by one function for all. The note says what bounds ours: its floating-point operations a
+second, against what this machine does in plain matrix products.
 """
 
 from __future__ import annotations
@@ -20,6 +17,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -27,47 +26,51 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.measure import Measured, Row, compare, in_turns
 from course_utils import finetuning
 from course_utils.claims import peak_bytes
 from course_utils.corpus import load_emails
 from course_utils.finetuning import Chat, Recipe
 from course_utils.models import LanguageModel, load_generator
 
+RIVALS = ("trl",)
 ARMS = ("course", "TRL, float32", "TRL as it comes")
 BATCH = 8
 HELD = 40
 
 
-def main(examples: int, rounds: int) -> None:
-    """Print tokens a second, peak memory and held-out loss of each arm, and what bounds ours."""
-    results: dict[str, list[dict[str, float]]] = {arm: [] for arm in ARMS}
-    for _ in range(rounds):
-        for arm in ARMS:
-            with tempfile.TemporaryDirectory() as folder:
-                out = Path(folder) / "result.json"
-                command = [sys.executable, __file__, "--arm", arm, str(examples), str(out)]
-                subprocess.run(command, check=True, env=os.environ | {"COURSE_PROGRESS": "0"})
-                results[arm].append(json.loads(out.read_text()))
-            print(arm, json.dumps(results[arm][-1]), flush=True)
-    ours = results["course"]
-    for arm, theirs in results.items():
-        pairs = list(zip(ours, theirs, strict=True))
-        speed = median(o["tokens"] / o["seconds"] / (t["tokens"] / t["seconds"]) for o, t in pairs)
-        memory = median(o["peak"] / t["peak"] for o, t in pairs)
-        loss = median(o["loss"] - t["loss"] for o, t in pairs)
-        print(
-            f"course against {arm}: {speed:.2f} times the tokens a second, "
-            f"{memory:.2f} of the peak memory, held-out loss {loss:+.3f}"
-        )
-    operations = count_operations(examples)
-    rate = operations / median(one["seconds"] for one in ours) / 1e9
+def measure(small: bool = False) -> list[Row]:
+    """Tokens a second, peak memory and held-out loss of each arm, and what bounds ours."""
+    examples = 8 if small else 64
+    arms: dict[str, Callable[[], Measured]] = {arm: partial(alone, arm, examples) for arm in ARMS}
+    measured = in_turns(arms, rounds=1 if small else 3)
+    rate = count_operations(examples) / 1e9
+    rate *= median(one["tokens a second"] for one in measured["course"]) / tokens_of(examples)
     best = matrix_rate(2048, 2048, 2048)
     layer = matrix_rate(Recipe().tokens_per_pass, 576, 1536)
-    print(
-        f"{operations / 1e12:.1f} T operations, {rate:.0f} G a second in training; this machine "
-        f"does {best:.0f} G in a large matrix product ({rate / best:.0%}), {layer:.0f} G in one "
-        f"of a layer's size ({rate / layer:.0%})"
+    note = (
+        f"{examples} e-mails, one epoch; {rate:.0f} G operations a second in training, "
+        f"{best:.0f} G in a large matrix product ({rate / best:.0%}), {layer:.0f} G in one of a "
+        f"layer's size ({rate / layer:.0%})"
     )
+    first = compare(measured, *ARMS[:2], note=note)
+    return first + compare(measured, ARMS[0], ARMS[2])
+
+
+def alone(arm: str, examples: int) -> Measured:
+    """One training in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "result.json"
+        command = [sys.executable, "-m", "benchmarks.finetuning", arm, str(examples), str(out)]
+        subprocess.run(command, check=True, env=os.environ | {"COURSE_PROGRESS": "0"})
+        return json.loads(out.read_text())
+
+
+def tokens_of(examples: int) -> int:
+    """Tokens of one epoch."""
+    llm = load_generator()
+    assert isinstance(llm, LanguageModel)
+    return sum(len(finetuning.encode(llm, chat).ids) for chat in chats(examples)[0])
 
 
 def chats(examples: int) -> tuple[list[Chat], list[Chat]]:
@@ -92,9 +95,15 @@ def run_arm(arm: str, examples: int, out: Path) -> None:
     reset_peak()
     train = train_course if arm == "course" else train_trl
     seconds, steps, folder = train(llm, learned, lengths, plain=arm != "TRL as it comes")
-    measured = {"seconds": seconds, "steps": steps, "tokens": sum(lengths), "peak": peak_bytes()}
+    peak = peak_bytes() / 1e9
     with finetuning.attached(llm, finetuning.Adapter(folder, Recipe(), [], 0, 0.0)):
-        measured["loss"] = float(finetuning.loss_on(llm, held).mean())
+        loss = float(finetuning.loss_on(llm, held).mean())
+    measured = {
+        "tokens a second": sum(lengths) / seconds,
+        "peak memory, GB": peak,
+        "held-out loss": loss,
+        "steps": steps,
+    }
     out.write_text(json.dumps(measured))
 
 
@@ -122,7 +131,7 @@ def train_trl(
     from peft import LoraConfig
     from trl import SFTConfig, SFTTrainer
 
-    from datasets import Dataset
+    from datasets import Dataset  # type: ignore[attr-defined]  # the package, not our folder
 
     recipe = recipe_for(lengths)
     settings: dict[str, Any] = {"bf16": False, "gradient_checkpointing": False} if plain else {}
@@ -198,8 +207,4 @@ def matrix_rate(m: int, k: int, n: int) -> float:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--arm"]:
-        run_arm(sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]))
-    else:
-        numbers = [int(each) for each in sys.argv[1:]]
-        main(numbers[0] if numbers else 64, numbers[1] if len(numbers) > 1 else 3)
+    run_arm(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))
