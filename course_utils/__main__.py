@@ -101,6 +101,43 @@ def claims(
 
 
 @app.command()
+def decide(
+    file: Annotated[Path | None, typer.Argument(help="a team's answers in YAML")] = None,
+    out: Annotated[Path | None, typer.Option(help="write the record, such as record.md")] = None,
+    template: Annotated[bool, typer.Option(help="print an empty file to fill in")] = False,
+) -> None:
+    """Answer the questions here or in a file; get a decision, and its record."""
+    from course_utils import decision
+
+    if template:
+        typer.echo(decision.template(), nl=False)
+        return
+    if file:
+        title, answers, inputs = decision.read_file(file)
+    else:
+        title, inputs = typer.prompt("What is being decided"), None
+        answers = {each.id: _asked(each.ask, each.help) for each in decision.questions()}
+    made = decision.decide(answers)
+    typer.secho(f"\n{made.outcome}", bold=True)
+    for line in (made.because, *(f"Doubt: {doubt}" for doubt in made.doubts)):
+        typer.echo(line)
+    if out:
+        text = decision.record(title, answers, inputs)
+        typer.echo(f"The record is {decision.save(text, out)}")
+
+
+def _asked(question: str, help: str) -> str:
+    """One question in the terminal, asked again until its answer is one of the three."""
+    from course_utils.decision import SPOKEN
+
+    typer.echo(f"\n{question}\n  {help}")
+    while True:
+        said = typer.prompt("  yes, no or unsure", prompt_suffix="? ").strip().lower()
+        if said in SPOKEN:
+            return said
+
+
+@app.command()
 def evaluate(
     folder: Annotated[str, typer.Argument(help="documents, or a collection in the BEIR format")],
     split: Annotated[str, typer.Option(help="whose judgements, of a BEIR collection")] = "test",
@@ -150,13 +187,15 @@ def sweep(
 def main() -> None:
     """Run the command; what a user can mend is told in one sentence, without a traceback."""
     from course_utils.corpus import CorpusError
+    from course_utils.costs import CostError
+    from course_utils.decision import DecisionError
     from course_utils.grading.exercises import GradingError
     from course_utils.models import ModelError
     from course_utils.running import RunError
 
     try:
         app()
-    except (ModelError, CorpusError, RunError, GradingError) as error:
+    except (ModelError, CorpusError, RunError, GradingError, DecisionError, CostError) as error:
         typer.secho(str(error), err=True, fg="red")
         sys.exit(1)
 

@@ -153,7 +153,7 @@ def _batches(
             batch, order = order[:size], order[size:]
             yield batch
             bar.update(len(batch))
-    release_memory()
+            release_memory()  # batches differ in shape, and what one leaves rarely fits the next
 
 
 def _common(prompts: Sequence[list[int]]) -> int:

@@ -110,6 +110,43 @@ def lines(
         return picture(figure, alt)
 
 
+def curves(
+    places: Sequence[float],
+    series: dict[str, Sequence[float]],
+    marks: dict[str, float],
+    xlabel: str,
+    ylabel: str,
+    alt: str,
+) -> Image:
+    """Computed lines over a wide range, both axes logarithmic, with places marked on the x axis.
+
+    Args:
+        places: n places on the x axis, all above 0.
+        series: name to n values, all above 0.
+        marks: words to the place where a vertical line carries them; infinite ones are left out.
+        xlabel: what the places are.
+        ylabel: what the values are.
+        alt: what the figure shows, in words.
+    """
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(6.4, 3.6))
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        for number, (name, values) in enumerate(series.items()):
+            style, colour = ("-", "--", ":", "-.")[number % 4], COLOURS[number % len(COLOURS)]
+            axes.plot(places, values, linestyle=style, color=colour, linewidth=2, label=name)
+        top = axes.get_ylim()[1]
+        for number, (words, place) in enumerate(marks.items()):
+            if places[0] <= place <= places[-1]:
+                side: Any = ("right", "left")[number % 2]
+                axes.axvline(place, color="#444444", linewidth=1)
+                axes.text(place, top, f"{words} ", rotation=90, va="top", ha=side, size=8)
+        axes.set_xlabel(xlabel)
+        axes.set_ylabel(ylabel)
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4, frameon=False)
+        return picture(figure, alt)
+
+
 def differences(estimates: dict[str, Estimate], xlabel: str, alt: str) -> Image:
     """Paired differences as points with their intervals, around a line at zero.
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
+import re
 import tempfile
 from pathlib import Path
 
 import nbformat
+from IPython.display import HTML
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from tqdm import tqdm
@@ -33,6 +36,44 @@ def find_notebooks(names: list[str]) -> list[Path]:
             raise RunError(f"There is no notebook {name!r}; the course has {known}.")
         found += matches
     return found or every
+
+
+def course_map() -> CourseMap:
+    """Every notebook that is here: what it is for, and its minutes and memory in the last run."""
+    return CourseMap([_entry(path, claims.load_ledger()) for path in find_notebooks([])])
+
+
+class CourseMap(HTML):
+    """The notebooks as a table with links; its plain-text form is the same everywhere."""
+
+    def __init__(self, entries: list[dict[str, str]]) -> None:
+        self.entries = entries
+        heads = ("notebook", "after it you can", "minutes", "peak memory")
+        head = "".join(f"<th style='text-align:left'>{name}</th>" for name in heads)
+        rows = "".join(
+            f"<tr><td style='text-align:left'><a href='{e['file']}'>{html.escape(e['title'])}</a>"
+            f"</td><td style='text-align:left'>{html.escape(e['after'])}</td>"
+            f"<td>{e['minutes']}</td><td>{e['memory']}</td></tr>"
+            for e in entries
+        )
+        super().__init__(f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>")
+
+    def __repr__(self) -> str:
+        return "map of the course"
+
+
+def _entry(path: Path, ledger: dict[str, dict]) -> dict[str, str]:
+    first = nbformat.read(path, as_version=4).cells[0].source
+    after = re.search(r"\*\*After this notebook you can\*\*\s*(.+)", first)
+    measured = ledger.get(path.stem, {})
+    seconds, peak = measured.get("seconds"), measured.get("peak_bytes")
+    return {
+        "file": path.name,
+        "title": first.splitlines()[0].lstrip("# "),
+        "after": after[1].rstrip(".").replace("`", "") if after else "",
+        "minutes": "not measured yet" if seconds is None else f"{max(seconds / 60, 1):.0f}",
+        "memory": "" if peak is None else f"{peak / 1e9:.1f} GB",
+    }
 
 
 def run(notebooks: list[Path], store: bool = False, cell_seconds: int = 900) -> dict[str, dict]:

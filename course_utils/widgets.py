@@ -7,14 +7,18 @@ reports its error in the view, because JupyterLab shows a callback's exception n
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as ipw
 from IPython.display import HTML
 from llama_index.core import Document
 from llama_index.core.schema import NodeWithScore
+from markdown_it import MarkdownIt
 
+from course_utils import costs, decision
 from course_utils.chunking import Spans, Splitter
 from course_utils.corpus import Question, Span
 from course_utils.evaluation import CAUSES, page_run
@@ -25,6 +29,9 @@ from course_utils.retrieval import DenseRetriever, NodeRetriever, reciprocal_ran
 
 if TYPE_CHECKING:
     from course_utils.finetuning import Adapter
+
+WRAP = "white-space:pre-wrap;word-break:normal;overflow-wrap:anywhere"  # JupyterLab cuts words
+WIDE = ipw.Layout(width="98%")
 
 
 class View(ipw.VBox):
@@ -61,7 +68,7 @@ class PageView(HTML):
             place = span.end
         pieces += [html.escape(text[place:end]), " …" if end < len(text) else ""]
         title = html.escape(f"{document.metadata['title']} ({document.metadata['path']})")
-        body = f"<pre style='white-space:pre-wrap'>{''.join(pieces)}</pre>"
+        body = f"<pre style='{WRAP}'>{''.join(pieces)}</pre>"
         super().__init__(f"<p><b>{title}</b></p>{body}")
         self.page = document.node_id
 
@@ -100,7 +107,7 @@ def rag_explorer(
         text = html.escape(chat[-1]["content"])
         prompt.value = (
             f"<details><summary>The prompt{size}</summary>"
-            f"<pre style='white-space:pre-wrap'>{text}</pre></details>"
+            f"<pre style='{WRAP}'>{text}</pre></details>"
         )
         answer.value = ""
 
@@ -305,6 +312,170 @@ def failure_browser(
     return View([kind, choice, view], "failure browser")
 
 
+class DecisionHelper(View):
+    """The questions as buttons; the decision below them, kept and exported on request."""
+
+    def __init__(self, stage: str, calculator: CostCalculator | None) -> None:
+        self.stage, self.calculator = stage, calculator
+        self.title = ipw.Text(
+            description="Your case", placeholder="what is being decided", layout=WIDE
+        )
+        self.said = ipw.HTML()
+        self.choices: dict[str, ipw.ToggleButtons] = {}
+        rows: list[ipw.Widget] = []
+        last = decision.kept(stage) or {}
+        for number, each in enumerate(decision.questions(), start=1):
+            words = {text: key for key, text in decision.WORDS.items()}
+            self.choices[each.id] = ipw.ToggleButtons(
+                options=words,
+                value=last.get(each.id),
+                tooltips=[f"{text} to question {number}" for text in words],
+                style={"button_width": "6em"},
+            )
+            asked = f"<b>{number}. {html.escape(each.ask)}</b><br>{html.escape(each.help)}"
+            text = ipw.HTML(f"<div style='line-height:1.4;margin-top:6px'>{asked}</div>")
+            rows += [text, self.choices[each.id]]
+        buttons = [ipw.Button(description="Decide", tooltip="Decide, and keep the answers")]
+        buttons[0].on_click(guarded(self.decide, self.said))
+        if stage == "after":
+            buttons.append(ipw.Button(description="Export", tooltip="Write the decision record"))
+            buttons[1].on_click(guarded(self.export, self.said))
+            rows.insert(0, self.title)
+        super().__init__([*rows, ipw.HBox(buttons), self.said], "decision helper")
+
+    def answers(self) -> dict[str, str]:
+        return {id: choice.value for id, choice in self.choices.items()}
+
+    def decide(self, _: Any = None) -> None:
+        if self.is_complete():
+            made = decision.keep(self.stage, self.answers())
+            before = decision.kept("before") if self.stage == "after" else None
+            shown = decision_html(made, self.answers(), before, evidence=self.stage == "after")
+            self.said.value = status(f"{shown}<p>Your answers are kept.</p>")
+
+    def is_complete(self) -> bool:
+        """Whether every question is answered; says which are not."""
+        unanswered = [f"{decision.number(id)}" for id, said in self.answers().items() if not said]
+        told = f"Not answered yet: question {', '.join(unanswered)}. <i>Not sure</i> is an answer."
+        self.said.value = status(told) if unanswered else ""
+        return not unanswered
+
+    def export(self, _: Any = None) -> None:
+        if not self.is_complete():
+            return
+        inputs = self.calculator.inputs() if self.calculator else None
+        text = decision.record(self.title.value, self.answers(), inputs)
+        slug = re.sub(r"[^a-z0-9]+", "-", self.title.value.lower()).strip("-")[:40]
+        path = decision.save(text, Path(f"decision-{slug or 'record'}.md"))
+        self.said.value = status(f"The record is written as <b>{path}</b> beside this notebook.")
+
+
+class CostCalculator(View):
+    """Every input of the cost model as a field; what follows from them below."""
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        self.said = ipw.HTML()
+        self.fields = {}
+        for name, each in costs.examples().items():
+            self.fields[name] = ipw.Text(
+                value=f"{given.get(name, each['value'])}",
+                description=f"{name} ({each['unit']})",
+                tooltip=each["about"],
+                continuous_update=False,
+                style={"description_width": "275px"},
+                layout=ipw.Layout(width="98%"),
+            )
+            self.fields[name].observe(guarded(self.show, self.said), names="value")
+        two = ipw.Layout(grid_template_columns="repeat(auto-fit, minmax(385px, 1fr))", width="98%")
+        grid = ipw.GridBox(list(self.fields.values()), layout=two)
+        super().__init__([grid, self.said], "cost calculator")
+        self.show()
+
+    def inputs(self) -> costs.Inputs:
+        return costs.read_inputs({name: field.value for name, field in self.fields.items()})
+
+    def show(self, _: Any = None) -> None:
+        self.said.value = status(markdown(costs.text(self.inputs())))
+
+
+def decision_helper(stage: str = "after", calculator: CostCalculator | None = None) -> View:
+    """The decision questions; answers given before are put back.
+
+    Args:
+        stage: "before" or "after" the course: the answers are kept under it. Afterwards they are
+            compared with those from before, and can be exported as a record.
+        calculator: whose costs go into the record.
+    """
+    return DecisionHelper(stage, calculator)
+
+
+def cost_calculator(given: Mapping[str, Any] | None = None) -> CostCalculator:
+    """The cost model with a field for each input.
+
+    Args:
+        given: what differs from the examples to begin with.
+    """
+    return CostCalculator(given or {})
+
+
+def scenario_explorer(cases: Sequence[decision.Scenario]) -> View:
+    """Choose a written case, decide it in your head, then see what the questions decide.
+
+    Args:
+        cases: those on offer.
+    """
+    choice = ipw.Dropdown(
+        options=[(case.title, i) for i, case in enumerate(cases)], description="Case", layout=WIDE
+    )
+    solve = ipw.Button(description="Decide", tooltip="Show the answers and the decision")
+    story, said = ipw.HTML(), ipw.HTML()
+
+    def show(_: Any = None) -> None:
+        story.value = status(f"<p>{html.escape(cases[choice.value].story)}</p>")
+        said.value = ""
+
+    def reply(_: Any) -> None:
+        case = cases[choice.value]
+        words = ", ".join(f"{id}: {answer}" for id, answer in case.answers.items())
+        made = decision_html(decision.decide(case.answers), case.answers)
+        said.value = status(f"<p>{words}</p>{made}<p>{html.escape(case.why)}</p>")
+
+    choice.observe(guarded(show, said), names="value")
+    solve.on_click(guarded(reply, said))
+    show()
+    return View([choice, story, solve, said], "case explorer")
+
+
+def decision_html(
+    made: decision.Decision,
+    answers: Mapping[str, str],
+    before: Mapping[str, str] | None = None,
+    evidence: bool = True,
+) -> str:
+    """A decision, why, what speaks against it, and what was said before the course."""
+    by = f"question {decision.number(made.decided_by)}" if made.decided_by else "no yes at all"
+    doubts = "".join(f"<li>{html.escape(doubt)}</li>" for doubt in made.doubts)
+    against = (
+        f"What speaks against it:<ul>{doubts}</ul>" if doubts else "Nothing speaks against it."
+    )
+    shown = (
+        f"<p><b>{made.outcome}</b>, decided by {by}. {html.escape(made.because)}</p>"
+        f"<p>{against}</p>"
+    )
+    if evidence:
+        found, missing = decision.evidence(made.evidence)
+        backed = "".join(f"<li>{html.escape(str(each))}</li>" for each in found)
+        backed += "".join(f"<li>{id}: not measured yet.</li>" for id in missing)
+        summary = "<summary>What the course measured about it</summary>"
+        shown += f"<details>{summary}<ul>{backed}</ul></details>"
+    if before is not None:
+        then = decision.decide(before).outcome
+        other = [f"{decision.number(id)}" for id in answers if answers[id] != before[id]]
+        moved = f"other answers to {', '.join(other)}" if other else "the same answers"
+        shown += f"<p>Before the course: <b>{then}</b>, with {moved}.</p>"
+    return shown
+
+
 def cut_html(page: Document, spans: Spans, gold: Span) -> str:
     """A page chunk by chunk, each numbered, with its gold words marked."""
     body, held = "", []
@@ -315,7 +486,7 @@ def cut_html(page: Document, spans: Spans, gold: Span) -> str:
         parts = [html.escape(x) for x in (page.text[start:a], page.text[a:b], page.text[b:end])]
         text = f"{parts[0]}<mark><b>{parts[1]}</b></mark>{parts[2]}" if a < b else "".join(parts)
         body += (
-            "<pre style='white-space:pre-wrap;border-left:4px solid #1b6ca8;padding-left:8px'>"
+            f"<pre style='{WRAP};border-left:4px solid #1b6ca8;padding-left:8px'>"
             f"<i>{number}</i>  {text.strip()}</pre>"
         )
     found = ", ".join(held)
@@ -382,3 +553,8 @@ def guarded(callback: Callable[[Any], None], where: ipw.HTML) -> Callable[[Any],
 def status(inner: str) -> str:
     """HTML that a screen reader announces when it changes."""
     return f"<div role='status' aria-live='polite'>{inner}</div>"
+
+
+def markdown(text: str) -> str:
+    """Markdown as HTML, tables too; HTML inside it is shown, not obeyed."""
+    return MarkdownIt("commonmark", {"html": False}).enable("table").render(text)

@@ -75,11 +75,11 @@ def grade(
         exercise: what was asked.
         answer: an option's key, a list of them, a number or its text, or source text.
         namespace: the notebook's names, or those rebuilt without it.
-        hidden: a module with more checks for code exercises.
+        hidden: a module with more checks for code exercises, and other scores for challenges.
     """
     try:
         if _unanswered(exercise, answer):
-            return Result("unattempted", 0.0, "Not answered yet.")
+            return Result("unattempted", 0.0, "There is no answer to judge.")
         with time_limit(exercise.seconds), _silence():
             if exercise.kind in CODE:
                 return _judge_code(exercise, answer, namespace, hidden)
@@ -213,11 +213,13 @@ def _judge_code(
         return Result("error", 0.0, f"The answer must be code, {LONGEST:,} characters at most.")
     made = run_text(exercise.answer, answer, namespace)
     if exercise.kind == "challenge":
-        return _judge_challenge(exercise, made, Names(namespace))
+        return _judge_challenge(exercise, made, Names(namespace), hidden)
     tests = exercise.checks() + (exercise.checks(hidden) if hidden else [])
     for done, test in enumerate(tests):
         try:
             test(made, Names(namespace))
+        except MissingName:
+            raise  # the notebook's fault, not the answer's
         except BaseException as error:
             told, credit = _told(error, exercise), done / len(tests)
             outcome = "failed" if isinstance(error, AssertionError) else "error"
@@ -227,8 +229,8 @@ def _judge_code(
     return Result("passed", 1.0, exercise.explanation)
 
 
-def _judge_challenge(exercise: Exercise, made: Any, ns: Names) -> Result:
-    score = exercise.function("score")
+def _judge_challenge(exercise: Exercise, made: Any, ns: Names, hidden: ModuleType | None) -> Result:
+    score = exercise.function("score", hidden) or exercise.function("score")
     assert score is not None
     try:
         mine = float(score(made, ns))

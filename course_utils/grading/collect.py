@@ -67,7 +67,8 @@ def collect(
     Args:
         folder: exported files, ``*.jsonl``, in folders of any depth.
         out: where gradebook.csv, exercises.csv and report.json go.
-        hidden: a folder with more checks, in files named like the exercises' own.
+        hidden: a folder with files named like the exercises' own: more checks, which run after
+            the others, and scores, which take the place of a challenge's own.
         exercises: the definitions.
         say: told a line for each submission and for whatever looks odd.
 
@@ -83,6 +84,7 @@ def collect(
         raise GradingError(f"{folder} holds no exported answers (*.jsonl).")
     ids = _student_ids(folder, paths)
     course = load(exercises)
+    _try_hidden(hidden, {each.notebook for each in course.values()})
     for module in {each.module for each in course.values()}:
         rebuilt_names(module)  # once, before the processes are forked
     graded: list[Graded] = []
@@ -102,6 +104,16 @@ def collect(
         say(note)
     _write(out, graded, files, notes)
     return graded
+
+
+def _try_hidden(hidden: Path | None, notebooks: set[str]) -> None:
+    """Import hidden checks once, so that a mistake in them is told and not charged to learners."""
+    for path in sorted(hidden.glob("*.py")) if hidden else ():
+        if path.stem not in notebooks:
+            raise GradingError(
+                f"{path.name} belongs to no notebook; there are {', '.join(sorted(notebooks))}."
+            )
+        module_at(path)
 
 
 def _student_ids(folder: Path, paths: Sequence[Path]) -> dict[Path, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import html
-import os
 import re
 import tempfile
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ import ipywidgets as ipw
 from course_utils.grading import store
 from course_utils.grading.check import standing
 from course_utils.grading.exercises import FOLDER, Exercise, load
-from course_utils.grading.view import VERDICTS, replace_open
+from course_utils.grading.view import VERDICTS, on_binder, replace_open
 from course_utils.widgets import View, guarded, status
 
 BINDER = (
@@ -66,7 +65,7 @@ class _Dashboard(View):
         events, unread = store.read()
         mine = [e for e in self.every if e.id.startswith(self.number)]
         note = f"<p>{unread} lines of the answers file cannot be read.</p>" if unread else ""
-        binder = BINDER if any(name.startswith("BINDER_") for name in os.environ) else ""
+        binder = BINDER if on_binder() else ""
         self.table.value = binder + progress_html(mine, events) + note
 
     def rename(self, _: Any) -> None:

@@ -1,9 +1,9 @@
 """Answers on disk: JSON lines, one event each, only ever appended to.
 
 A line is {"v": 1, "at": UTC time, "key": random, "event": "answer", "exercise": id, "answer": …,
-"outcome": …, "credit": …, "feedback": …}, or has the event "hint", "solution" or "learner" (with
-"name"). An exported file is the same lines. What cannot be read is passed over and stays where it
-is; so does what a newer version wrote.
+"outcome": …, "credit": …, "feedback": …}, or has the event "hint", "solution", "learner" (with
+"name") or "decision" (with "stage" and "answers"). An exported file is the same lines. What cannot
+be read is passed over and stays where it is; so does what a newer version wrote.
 
 COURSE_ANSWERS names the folder; the default is the platform's user data folder.
 """
@@ -25,7 +25,7 @@ from course_utils.grading.exercises import GradingError
 
 VERSION = 1
 Event = dict[str, Any]
-EVENTS = ("answer", "hint", "solution", "learner")
+EVENTS = ("answer", "hint", "solution", "learner", "decision")
 OUTCOMES = ("passed", "partial", "failed", "error", "unattempted")
 LONGEST_LINE = 1_000_000
 

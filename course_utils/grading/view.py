@@ -13,14 +13,13 @@ from typing import Any
 
 import ipywidgets as ipw
 from IPython.core.getipython import get_ipython
-from markdown_it import MarkdownIt
 from traitlets import TraitError
 
 from course_utils import claims
 from course_utils.grading import store
 from course_utils.grading.check import HINT_COST, Result, answer_text, grade, standing
 from course_utils.grading.exercises import CODE, FOLDER, Exercise, Names, get
-from course_utils.widgets import View, guarded, status
+from course_utils.widgets import View, guarded, markdown, status
 
 VERDICTS = {
     "passed": ("Right", "#1a7f37"),
@@ -29,6 +28,10 @@ VERDICTS = {
     "error": ("Not judged", "#b42318"),
     "unattempted": ("Not answered yet", "#57606a"),
 }
+REMINDER = (
+    "<p><b>On Binder answers are lost when the session ends.</b> Before you leave, press "
+    "<i>Export</i> below the last exercise and save the file.</p>"
+)
 WIDE = ipw.Layout(width="98%")
 _open: dict[str, ipw.Widget] = {}
 
@@ -65,9 +68,9 @@ def close(widget: ipw.Widget) -> None:
     widget.close()
 
 
-def markdown(text: str) -> str:
-    """Markdown as HTML; HTML inside it is shown, not obeyed."""
-    return MarkdownIt("commonmark", {"html": False}).render(text)
+def on_binder() -> bool:
+    """Whether this is a session of mybinder.org, or of another BinderHub."""
+    return any(name.startswith("BINDER_") for name in os.environ)
 
 
 def verdict_html(outcome: str, feedback: str) -> str:
@@ -114,6 +117,7 @@ class ExerciseView(View):
         self.feedback.value = verdict_html(result.outcome, result.feedback)
         if result.outcome != "unattempted":
             self.keep("answer", result, answer)
+            self.feedback.value += status(REMINDER) if on_binder() else ""
 
     def hint(self, _: Any = None) -> None:
         """Show the next hint."""

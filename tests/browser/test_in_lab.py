@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,14 @@ CELLS = [
     'guess = ...\nexercise("99-challenge", FOLDER)',
     'dashboard("99", FOLDER)',
 ]
+CHOOSERS = [
+    "from course_utils import corpus, decision, generation, widgets",
+    "widgets.scenario_explorer(decision.scenarios())",
+    "pages = {page.node_id: page for page in corpus.load_handbook()[:400]}\n"
+    "asked = [q for q in corpus.load_questions('dev') if q.gold and q.gold[0].page in pages][:2]\n"
+    "given = [generation.Answer('Monday', q.gold[0].page) for q in asked]\n"
+    "widgets.failure_browser(pages, asked, given, ['not retrieved', 'read wrongly'])",
+]
 EXPLORERS = [
     "from course_utils import corpus, models, retrieval, widgets\n"
     "import numpy as np\n"
@@ -39,6 +48,11 @@ EXPLORERS = [
     "words = retrieval.BM25Retriever(pages)\n"
     "letters = retrieval.DenseRetriever(pages, Letters())",
     "widgets.fusion_explorer(words, letters, questions)",
+    "from course_utils import reranking\n"
+    "class Lengths(reranking.Reranker):\n"
+    "    def _score(self, question, nodes):\n"
+    "        return [float(len(node.get_content())) for node in nodes]\n"
+    "widgets.rerank_explorer(words, Lengths(), questions)",
     "widgets.chunk_explorer({p.node_id: p for p in pages}, questions, {'thirds': lambda size: "
     "lambda text: [(n, n + size) for n in range(0, len(text), size)]})",
     "widgets.rag_explorer(letters, models.Endpoint('http://127.0.0.1:9/v1', 'none'), questions)",
@@ -153,6 +167,13 @@ def test_the_keyboard_is_enough(opened: Any) -> None:
     opened.keyboard.type("4")
     press_keys("Tab", "Space")
     said(part(opened, "number"), "Three fours")
+    opened.evaluate(EDIT, [6, 'guess = 12\nexercise("99-challenge", FOLDER)'])
+    press_keys("Escape")
+    part(opened, "challenge").get_by_role("button", name="Check").focus()
+    press_keys("Space")
+    said(part(opened, "challenge"), "It was twelve")
+    press_keys("Tab", "Tab", "Space")
+    said(part(opened, "challenge"), "guess = 12")
 
 
 def test_a_cell_run_again_shows_one_view_and_keeps_the_answer(opened: Any) -> None:
@@ -188,19 +209,37 @@ def test_the_dashboard_exports_what_can_be_imported(opened: Any, lab: Lab) -> No
 
 
 def test_a_slider_of_each_explorer_moves_its_view(lab: Lab, page: Any) -> None:
+    source = (Path(__file__).parents[2] / "course_utils" / "widgets.py").read_text()
+    for explorer in re.findall(r"^def (\w+_(?:explorer|browser))\(", source, re.MULTILINE):
+        assert any(f"widgets.{explorer}(" in cell for cell in EXPLORERS + CHOOSERS), explorer
     lab.write("explorers.ipynb", EXPLORERS)
     lab.open(page, "explorers.ipynb")
     views = page.locator(".jp-OutputArea-output .widget-vbox")
-    for n in range(3):
+    for n in range(len(EXPLORERS) - 1):
         view = views.nth(n)
         view.locator(".noUi-handle").first.wait_for()
         text, number = view.inner_html(), view.locator(".widget-html").first.inner_html()
         for _ in range(5):
             view.locator(".noUi-handle").first.focus()
-            page.keyboard.press("ArrowRight")
+            page.keyboard.press("ArrowLeft")
         page.wait_for_function(
             "([n, before]) => document.querySelectorAll('.jp-OutputArea-output .widget-vbox')[n]"
             ".querySelector('.widget-html').innerHTML != before",
             arg=[n, number],
         )
         assert view.inner_html() != text
+
+
+def test_choosing_another_case_shows_another_one(lab: Lab, page: Any) -> None:
+    lab.write("choosers.ipynb", CHOOSERS)
+    lab.open(page, "choosers.ipynb")
+    views = page.locator(".jp-OutputArea-output .widget-vbox")
+    for n in range(len(CHOOSERS) - 1):
+        view = views.nth(n)
+        view.locator("select").first.wait_for()
+        said = view.locator(".widget-html").last
+        before = said.inner_text()
+        view.locator("select").first.select_option(index=1)
+        if view.get_by_role("button", name="Decide").count():
+            view.get_by_role("button", name="Decide").click()
+        expect(said).not_to_have_text(before, use_inner_text=True)

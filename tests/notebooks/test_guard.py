@@ -166,6 +166,7 @@ def _solved(notebook: Any) -> None:
     ],
 )
 def test_each_fault_is_found(spoil: Callable[[Any], None], word: str) -> None:
-    notebook = nbformat.read(NOTEBOOKS[0], as_version=4)
+    first = next(path for path in NOTEBOOKS if path.stem == "01_rag_basics")
+    notebook = nbformat.read(first, as_version=4)
     spoil(notebook)
     assert any(word in complaint for complaint in complaints(notebook))

@@ -153,6 +153,20 @@ def test_hidden_checks_catch_what_was_written_for_the_visible_ones(tmp_path: Pat
     assert points == pytest.approx([2, 2 * 2 / 3], abs=0.01)
 
 
+def test_a_hidden_score_takes_the_place_of_the_visible_one(tmp_path: Path) -> None:
+    submission(tmp_path / "in" / "a.jsonl", {"challenge": "guess = 12"})
+    submission(tmp_path / "in" / "b.jsonl", {"challenge": "guess = 0"})
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    (hidden / "99_demo.py").write_text(
+        "def challenge_score(guess, ns):\n    return 1.0 if guess % 12 == 0 and guess else 0.0\n"
+    )
+    graded = collect(tmp_path / "in", tmp_path / "out", hidden, DEMO, say=lambda _: None)
+    made = {e.student: e for e in graded if e.exercise.id == "99-challenge"}
+    assert {student: e.standing.points for student, e in made.items()} == {"a": 2, "b": 0}
+    assert "the baseline 0, the target 0.9" in made["a"].feedback
+
+
 def test_a_folder_without_anything_to_grade_is_told(tmp_path: Path) -> None:
     with pytest.raises(GradingError, match="There is no folder"):
         collect(tmp_path / "none", tmp_path)
@@ -161,6 +175,24 @@ def test_a_folder_without_anything_to_grade_is_told(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text("")
     with pytest.raises(GradingError, match="holds no checks"):
         collect(tmp_path, tmp_path, hidden=tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("98_demo", "", "98_demo.py belongs to no notebook"),
+        ("99_demo", "1/0", "cannot be imported"),
+    ],
+)
+def test_a_mistake_in_hidden_checks_is_told_and_nobody_is_graded_by_it(
+    tmp_path: Path, name: str, text: str, said: str
+) -> None:
+    submission(tmp_path / "in" / "a.jsonl", RIGHT)
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    (hidden / f"{name}.py").write_text(text)
+    with pytest.raises(GradingError, match=said):
+        collect(tmp_path / "in", tmp_path / "out", hidden, DEMO, say=lambda _: None)
 
 
 # --- what code cannot do --------------------------------------------------------------------------
