@@ -1,6 +1,7 @@
 # make lab    set everything up and open JupyterLab on the first notebook
 # make test   set everything up and run every test, all notebooks included
 # make check  lint, types and unit tests: the inner loop
+# make bench  measure the course against what one would pick instead, into benchmarks/
 #
 # On Linux pip takes torch with CUDA (gigabytes). TORCH_INDEX=<PyTorch's CPU wheel index> takes the
 # CPU build instead.
@@ -8,9 +9,10 @@
 PYTHON ?= python3
 TORCH_INDEX ?=
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+INSTALL := python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP := $(BIN)/$(INSTALL)
 
-.PHONY: lab test check run clean
+.PHONY: lab test check run bench clean
 
 lab: .venv/lab
 	$(BIN)/python -m course_utils lab
@@ -29,13 +31,21 @@ check: .venv/test
 run: .venv/test
 	$(BIN)/python -m course_utils run
 
-clean:
-	rm -rf .venv
+bench: .venv-bench/ready
+	.venv-bench/bin/python -m course_utils models fetch
+	.venv-bench/bin/python -m benchmarks
 
-.venv/torch: constraints.txt
+clean:
+	rm -rf .venv .venv-bench
+
+%/torch: constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'The course needs Python 3.11 or newer.')"
-	$(PYTHON) -m venv .venv
-	$(if $(TORCH_INDEX),$(BIN)/python -m pip install --quiet --no-deps -i $(TORCH_INDEX) $$(grep ^torch== constraints.txt),)
+	$(PYTHON) -m venv $*
+	$(if $(TORCH_INDEX),$*/bin/python -m pip install --quiet --no-deps -i $(TORCH_INDEX) $$(grep ^torch== constraints.txt),)
+	touch $@
+
+.venv-bench/ready: .venv-bench/torch pyproject.toml benchmarks/requirements.txt
+	.venv-bench/bin/$(INSTALL) --editable . --requirement benchmarks/requirements.txt
 	touch $@
 
 .venv/lab: .venv/torch pyproject.toml

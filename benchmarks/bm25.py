@@ -1,11 +1,8 @@
 """BM25: the course's retriever against rank_bm25, on the handbook's chunks.
 
-    python -m pip install rank_bm25
-    python benchmarks/bm25.py
-
-Both get the same words and answer the same questions, one after the other, in turns. rank_bm25's
-Okapi computes the rarity of a word by another formula; it is given ours, so that the rankings
-must be the same and only the work differs.
+Both get the same words and answer the same questions. rank_bm25's Okapi computes the rarity of a
+word by another formula; it is given ours, so that the rankings must be the same and only the work
+differs.
 """
 
 from __future__ import annotations
@@ -13,25 +10,25 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from statistics import median
 
 import numpy as np
 from rank_bm25 import BM25Okapi
 
+from benchmarks.measure import Measured, Row, compare, in_turns
 from course_utils.chunking import SpanSplitter, packed_blocks
 from course_utils.corpus import load_handbook, load_questions
 from course_utils.models import load_embedder
 from course_utils.retrieval import BM25Retriever, content_words, title_and_text
 
-ROUNDS = 7
+RIVALS = ("rank-bm25",)
 TOP = 10
 
 
-def main() -> None:
-    """Print queries per second of both, and how often their rankings agree."""
+def measure(small: bool = False) -> list[Row]:
+    """Questions a second of both, and how often their rankings agree."""
     splitter = SpanSplitter(packed_blocks(load_embedder().tokenizer, size=96))
-    nodes = splitter.get_nodes_from_documents(load_handbook())
-    texts = [question.text for question in load_questions()]
+    nodes = splitter.get_nodes_from_documents(load_handbook()[: 50 if small else None])
+    texts = [question.text for question in load_questions()][: 40 if small else None]
     ours = BM25Retriever(nodes)
     theirs = lucene(content_words([title_and_text(node) for node in ours.nodes]))
 
@@ -44,29 +41,27 @@ def main() -> None:
         best = np.argsort(-scores, kind="stable")[:TOP]
         return [ours.nodes[place].node_id for place in best], scores[best].tolist()
 
-    arms = {"course_utils": ask_ours, "rank_bm25": ask_theirs}
-    rates: dict[str, list[float]] = {name: [] for name in arms}
-    for _ in range(ROUNDS):
-        for name, ask in arms.items():
-            rates[name].append(rate(ask, texts))
-    print(f"{len(nodes)} chunks, {len(texts)} questions, top {TOP}, {ROUNDS} rounds in turns")
-    for name, measured in rates.items():
-        spread = f"{min(measured):,.0f} to {max(measured):,.0f}"
-        print(f"{name}: {median(measured):,.0f} questions a second ({spread})")
-    ratios = [one / other for one, other in zip(*rates.values(), strict=True)]
-    print(f"ratio: {median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})")
+    arms = {
+        "BM25Retriever": lambda: rate(ask_ours, texts),
+        "rank_bm25": lambda: rate(ask_theirs, texts),
+    }
+    measured = in_turns(arms, rounds=2 if small else 7)
     pairs = [(ask_ours(text), ask_theirs(text)) for text in texts]
     same = sum(one[0] == other[0][: len(one[0])] for one, other in pairs)
     near = sum(np.allclose(one[1], other[1][: len(one[1])], rtol=1e-4) for one, other in pairs)
-    print(f"same ranking: {same} of {len(texts)}; same scores in their order: {near}")
+    note = (
+        f"{len(nodes):,} chunks, top {TOP}; of {len(texts)} questions {same} ranked the same, "
+        f"{near} with the same scores"
+    )
+    return compare(measured, *arms, note=note)
 
 
-def rate(ask: Callable[[str], object], texts: list[str]) -> float:
-    """Questions answered in a second."""
+def rate(ask: Callable[[str], object], texts: list[str]) -> Measured:
+    """Questions answered in a second, one after the other."""
     began = time.perf_counter()
     for text in texts:
         ask(text)
-    return len(texts) / (time.perf_counter() - began)
+    return {"questions a second": len(texts) / (time.perf_counter() - began)}
 
 
 def lucene(words: list[list[str]]) -> BM25Okapi:
@@ -80,7 +75,3 @@ def lucene(words: list[list[str]]) -> BM25Okapi:
         rarity = math.log(1 + (len(words) - holders + 0.5) / (holders + 0.5))
         index.idf[word] = rarity / (index.k1 + 1)
     return index
-
-
-if __name__ == "__main__":
-    main()

@@ -4,7 +4,7 @@ One module is one step of the pipeline, and imports run from right to left only:
 
     corpus - chunking - retrieval - generation - evaluation - claims
                             |
-                          models
+                          models - finetuning
 
 Read the modules in that order to have read the course's code. ``report`` is the evaluation for a
 folder of anybody's documents. ``costs`` and ``decision`` stand behind ``claims``: they need no

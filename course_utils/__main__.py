@@ -192,6 +192,17 @@ def index(
     where.close()
 
 
+@app.command()
+def sweep(
+    name: Annotated[str, typer.Argument(help="format, voice, knowledge or ablations")],
+    small: Annotated[bool, typer.Option(help="a few items, to see that it works")] = False,
+) -> None:
+    """Run one of the larger fine-tuning experiments and store its result."""
+    from course_utils import sweeps
+
+    typer.echo(sweeps.run(name, small))
+
+
 def main() -> None:
     """Run the command; what a user can mend is told in one sentence, without a traceback."""
     from course_utils.corpus import CorpusError

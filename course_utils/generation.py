@@ -5,9 +5,11 @@ A chat is a list of ``{"role": ..., "content": ...}`` messages, as everywhere el
 
 from __future__ import annotations
 
+import copy
+import json
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -84,30 +86,59 @@ def generate(
     chats: Sequence[Chat],
     max_new_tokens: int = 16,
     tokens_per_batch: int = 1536,
+    schema: Mapping[str, Any] | None = None,
+    shared_prefix: bool = False,
+    temperature: float = 0.0,
+    seed: int = 0,
 ) -> list[str]:
-    """Decode greedily, many chats at a time.
+    """Decode many chats at a time.
 
     Args:
         llm: a local model or an endpoint.
         chats: n chats, each ending with a user message.
         max_new_tokens: length at which an answer is cut off.
         tokens_per_batch: upper bound on padded prompt tokens run at once, which bounds memory.
+        schema: a JSON schema; local models then write nothing but JSON that fits it, as far as
+            ``max_new_tokens`` reach.
+        shared_prefix: read what all chats begin with once instead of once a chat. Providers call
+            it prompt caching; it pays with long instructions or examples.
+        temperature: 0 takes the likeliest token each time; above it, a local model draws tokens.
+        seed: another one draws others.
 
     Returns:
         n answers, in the order of the chats.
     """
     if isinstance(llm, Endpoint):
         return [_ask_endpoint(llm, chat, max_new_tokens) for chat in progress(chats, "answers")]
-    prompts = [
+    prompts = _prompts(llm, chats)
+    answers = [""] * len(chats)
+    settings: dict[str, Any] = {}
+    if temperature > 0:
+        settings = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 0.95}
+    grammar = Grammar(llm, schema) if schema is not None else None
+    shared = _common(prompts) if shared_prefix else 0
+    read = _read(llm, _padded(llm, [prompts[0][:shared]])) if shared else None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for batch in _batches(prompts, max_new_tokens, tokens_per_batch, "answers"):
+            some = [prompts[i] for i in batch]
+            padded = _padded(llm, some)
+            if read is not None:
+                padded, settings["past_key_values"] = _behind(llm, some, shared, read)
+            if grammar is not None:
+                settings["logits_processor"] = [grammar.mask(len(some))]
+            texts = _decode(llm, padded, max_new_tokens, **settings)
+            for i, text in zip(batch, texts, strict=True):
+                answers[i] = text
+    return answers
+
+
+def _prompts(llm: LanguageModel, chats: Sequence[Chat]) -> list[list[int]]:
+    """Chats as the model reads them."""
+    return [
         llm.tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False)
         for chat in chats
     ]
-    answers = [""] * len(chats)
-    for batch in _batches(prompts, max_new_tokens, tokens_per_batch, "answers"):
-        texts = _decode(llm, [prompts[i] for i in batch], max_new_tokens)
-        for i, text in zip(batch, texts, strict=True):
-            answers[i] = text
-    return answers
 
 
 def _batches(
@@ -122,20 +153,95 @@ def _batches(
             batch, order = order[:size], order[size:]
             yield batch
             bar.update(len(batch))
-    release_memory()
+            release_memory()  # batches differ in shape, and what one leaves rarely fits the next
+
+
+def _common(prompts: Sequence[list[int]]) -> int:
+    """How many tokens all prompts begin with; each keeps one of its own to go on from."""
+    same = 0
+    for first, last in zip(min(prompts), max(prompts), strict=False):  # the two that differ most
+        if first != last:
+            break
+        same += 1
+    return min(same, *(len(prompt) - 1 for prompt in prompts))
+
+
+def _behind(
+    llm: LanguageModel, prompts: list[list[int]], shared: int, read: Any
+) -> tuple[dict[str, torch.Tensor], Any]:
+    """Prompts padded between the tokens they share and their own, and a cache of the former."""
+    own = _padded(llm, [ids[shared:] for ids in prompts])
+    first = torch.tensor([prompts[0][:shared]]).expand(len(prompts), -1)
+    padded = {
+        "input_ids": torch.cat([first, own["input_ids"]], dim=1),
+        "attention_mask": torch.cat([torch.ones_like(first), own["attention_mask"]], dim=1),
+    }
+    cache = copy.deepcopy(read.past_key_values)
+    cache.batch_repeat_interleave(len(prompts))
+    return padded, cache
+
+
+def _padded(llm: LanguageModel, prompts: list[list[int]]) -> dict[str, torch.Tensor]:
+    return dict(llm.tokenizer.pad({"input_ids": prompts}, return_tensors="pt"))
 
 
 @torch.inference_mode()
-def _decode(llm: LanguageModel, prompts: list[list[int]], max_new_tokens: int) -> list[str]:
-    padded = llm.tokenizer.pad({"input_ids": prompts}, return_tensors="pt")
+def _decode(
+    llm: LanguageModel, padded: dict[str, torch.Tensor], max_new_tokens: int, **settings: Any
+) -> list[str]:
     out = llm.model.generate(
         **padded,
         max_new_tokens=max_new_tokens,
-        do_sample=False,
         pad_token_id=llm.tokenizer.pad_token_id,
+        **{"do_sample": False} | settings,
     )
     fresh = out[:, padded["input_ids"].shape[1] :]
     return [text.strip() for text in llm.tokenizer.batch_decode(fresh, skip_special_tokens=True)]
+
+
+class Grammar:
+    """A JSON schema that decoding may not leave, by llguidance.
+
+    After each token it masks all those of the vocabulary with which no JSON of the schema can go
+    on. The form is then right whatever the model knows; what stands in it is still the model's.
+    """
+
+    def __init__(self, llm: LanguageModel, schema: Mapping[str, Any]) -> None:
+        from llguidance import LLMatcher
+        from llguidance.hf import from_tokenizer
+
+        self._words = llm.model.get_output_embeddings().weight.shape[0]
+        self._end = llm.tokenizer.eos_token_id
+        spaced = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+        grammar = LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=spaced)  # type: ignore[arg-type]
+        self._fresh = LLMatcher(from_tokenizer(llm.tokenizer, self._words), grammar)
+        if self._fresh.is_error():
+            raise ValueError(f"The schema cannot be decoded by: {self._fresh.get_error()}")
+
+    def mask(self, rows: int) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+        """A logits processor for a batch of so many chats."""
+        from llguidance.numpy import allocate_token_bitmask, apply_token_bitmask_inplace
+        from llguidance.numpy import fill_next_token_bitmask as fill
+
+        states = [self._fresh.deep_copy() for _ in range(rows)]
+        bits = allocate_token_bitmask(1, self._words)
+        began = False
+
+        def allow(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+            nonlocal began
+            for row, state in enumerate(states):
+                if began and not state.is_stopped():
+                    state.consume_token(int(ids[row, -1]))
+                if state.is_stopped():
+                    scores[row] = -torch.inf
+                    scores[row, self._end] = 0
+                else:
+                    fill(state, bits)
+                    apply_token_bitmask_inplace(scores[row : row + 1].numpy(), bits)
+            began = True
+            return scores
+
+        return allow
 
 
 @torch.inference_mode()
@@ -224,18 +330,83 @@ def option_scores(llm: LanguageModel, chat: Chat, options: Sequence[str]) -> np.
     Returns:
         (m,) log-likelihoods per token, in nats.
     """
-    prompt = llm.tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False)
+    padded = _padded(llm, _prompts(llm, [chat]))
+    return _score(llm, padded, _read(llm, padded), 0, options)
+
+
+def generate_and_score(
+    llm: LanguageModel,
+    chats: Sequence[Chat],
+    options: Sequence[Sequence[str]],
+    max_new_tokens: int = 16,
+    tokens_per_batch: int = 1536,
+) -> tuple[list[str], list[np.ndarray]]:
+    """What ``generate`` and ``option_scores`` give, for chats that are read once, not twice.
+
+    Args:
+        llm: a local model.
+        chats: n chats, each ending with a user message.
+        options: possible answers to each chat.
+        max_new_tokens: see ``generate``, like ``tokens_per_batch``.
+
+    Returns:
+        n answers and n arrays of scores, in the order of the chats.
+    """
+    prompts = _prompts(llm, chats)
+    answers, scores = [""] * len(chats), [np.empty(0)] * len(chats)
+    for batch in _batches(prompts, max_new_tokens, tokens_per_batch, "answers"):
+        padded = _padded(llm, [prompts[i] for i in batch])
+        read = _read(llm, padded)
+        for row, i in enumerate(batch):
+            scores[i] = _score(llm, padded, read, row, options[i])
+        read.past_key_values.crop(-1)  # generate() wants one token to go on from
+        texts = _decode(llm, padded, max_new_tokens, past_key_values=read.past_key_values)
+        for i, text in zip(batch, texts, strict=True):
+            answers[i] = text
+    return answers, scores
+
+
+@torch.inference_mode()
+def _read(llm: LanguageModel, padded: dict[str, torch.Tensor]) -> Any:
+    """Run prompts through the model: their key-value cache, and the logits behind their ends."""
+    places = (padded["attention_mask"].cumsum(1) - 1).clamp(min=0)
+    return llm.model(**padded, position_ids=places, use_cache=True, logits_to_keep=1)
+
+
+@torch.inference_mode()
+def _score(
+    llm: LanguageModel,
+    padded: dict[str, torch.Tensor],
+    read: Any,
+    row: int,
+    options: Sequence[str],
+) -> np.ndarray:
+    """See ``option_scores``; for one row of prompts that were read, whose cache stays as it is."""
     ids = [llm.tokenizer(option, add_special_tokens=False)["input_ids"] for option in options]
-    read = llm.model(torch.tensor([prompt]), use_cache=True, logits_to_keep=1)
-    read.past_key_values.batch_repeat_interleave(len(ids))
-    longest = max(map(len, ids))
-    padded = torch.tensor([row + [0] * (longest - len(row)) for row in ids])
-    logits = llm.model(padded, past_key_values=read.past_key_values).logits
-    # The first token is predicted by the prompt's end, every later one by the token before it.
-    first = read.logits.expand(len(ids), 1, -1)
-    logprobs = torch.cat([first, logits[:, :-1]], dim=1).float().log_softmax(-1)
-    of_tokens = logprobs.gather(2, padded.unsqueeze(2)).squeeze(2)
-    return np.array([of_tokens[i, : len(row)].mean().item() for i, row in enumerate(ids)])
+    lengths = [len(option) for option in ids]
+    tokens = torch.tensor([token for option in ids for token in option])
+    owner = torch.arange(len(ids)).repeat_interleave(torch.tensor(lengths))
+    place = torch.cat([torch.arange(length) for length in lengths])
+    # All options in a row, so that the prompt's cache need not be repeated for each: a token sees
+    # the prompt, and of the options only its own up to itself.
+    prompt = padded["attention_mask"][row].bool()
+    own = (owner[:, None] == owner) & (place[:, None] >= place)
+    seen = torch.cat([prompt.expand(len(tokens), -1), own], dim=1)
+    mask = torch.zeros(seen.shape, dtype=read.logits.dtype)
+    mask = mask.masked_fill(~seen, torch.finfo(mask.dtype).min)
+    cache = copy.copy(read.past_key_values)
+    cache.layers = [copy.copy(layer) for layer in cache.layers]  # the tensors are not copied
+    cache.batch_select_indices(torch.tensor([row]))
+    logits = llm.model(
+        tokens[None],
+        attention_mask=mask[None, None],
+        position_ids=(prompt.sum() + place)[None],
+        past_key_values=cache,
+    ).logits[0]
+    # An option's first token is predicted by the prompt's end, every later one by that before it.
+    predicted = torch.cat([read.logits[row], logits]).float().log_softmax(-1)
+    of_tokens = predicted[torch.where(place == 0, 0, torch.arange(len(tokens))), tokens]
+    return np.array([each.mean().item() for each in of_tokens.split(lengths)])
 
 
 def _ask_endpoint(endpoint: Endpoint, chat: Chat, max_new_tokens: int) -> str:
@@ -272,15 +443,20 @@ def read_with(
     questions: Sequence[str],
     found: Sequence[Sequence[NodeWithScore]],
 ) -> list[Answer]:
-    """Answer each question from its nodes with a generator, and cite.
+    """Answer each question from its nodes with a generator, and cite (see ``cite``)."""
+    chats = [rag_chat(question, nodes) for question, nodes in zip(questions, found, strict=True)]
+    return cite(generate(llm, chats), found)
+
+
+def cite(texts: Sequence[str], found: Sequence[Sequence[NodeWithScore]]) -> list[Answer]:
+    """What a generator wrote, each text with its page.
 
     A generator that names a source ("[2]") is believed; one that does not is given the source
     that best supports its words (see ``supporting_page``).
     """
-    chats = [rag_chat(question, nodes) for question, nodes in zip(questions, found, strict=True)]
     return [
         Answer(text, cited_page(text, nodes) or supporting_page(text, nodes))
-        for text, nodes in zip(generate(llm, chats), found, strict=True)
+        for text, nodes in zip(texts, found, strict=True)
     ]
 
 

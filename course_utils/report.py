@@ -19,7 +19,7 @@ from course_utils.chunking import SpanSplitter, packed_blocks
 from course_utils.corpus import CorpusError, Question, Span, read_folder
 from course_utils.evaluation import CAUSES, cause, estimate, page_run, retrieval_scores
 from course_utils.generation import Answer, Reader, generate
-from course_utils.models import Embedder, Endpoint, LanguageModel
+from course_utils.models import Embedder, Endpoint, LanguageModel, release_memory
 from course_utils.retrieval import BM25Retriever, DenseRetriever, FusedRetriever
 
 COLUMNS = ("question", "page", "answer", "quote", "draft")
@@ -188,6 +188,7 @@ def evaluate_folder(
         runs = {q.id: page_run(hits) for q, hits in zip(asked, lists, strict=True)}
         scores[name] = retrieval_scores(runs, asked, list(METRICS))
     fused = [hits[:CANDIDATES] for hits in found["fused"]]
+    release_memory()
     said: dict[str, Answer] = {}
     if reader:
         pairs = [(q, hits) for q, hits in zip(asked, fused, strict=True) if q.answer]

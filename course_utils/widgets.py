@@ -10,7 +10,7 @@ import html
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as ipw
 from IPython.display import HTML
@@ -26,6 +26,9 @@ from course_utils.generation import Answer, Chat, count_tokens, generate, rag_ch
 from course_utils.models import Endpoint, LanguageModel
 from course_utils.reranking import RerankedRetriever, Reranker
 from course_utils.retrieval import DenseRetriever, NodeRetriever, reciprocal_rank_fusion
+
+if TYPE_CHECKING:
+    from course_utils.finetuning import Adapter
 
 WRAP = "white-space:pre-wrap;word-break:normal;overflow-wrap:anywhere"  # JupyterLab cuts words
 WIDE = ipw.Layout(width="98%")
@@ -219,6 +222,54 @@ def chunk_explorer(
         control.observe(guarded(show, view), names="value")
     show()
     return View([choice, kind, size, view], "chunk explorer")
+
+
+def adapter_explorer(
+    llm: LanguageModel, tasks: Mapping[str, tuple[Adapter, str, str]], max_new_tokens: int = 160
+) -> View:
+    """Type a message; see what the base model and an adapter write, side by side.
+
+    Args:
+        llm: the base model.
+        tasks: name to an adapter, the instruction it was trained below, and a first message.
+        max_new_tokens: length at which an answer is cut off.
+    """
+    from course_utils.finetuning import attached  # peft takes seconds to import
+
+    wide = ipw.Layout(width="98%", height="8em")
+    task = ipw.Dropdown(options=list(tasks), description="Task")
+    message = ipw.Textarea(description="Message", layout=wide)
+    button = ipw.Button(description="Write", tooltip="Let both write an answer")
+    answers = ipw.HTML()
+
+    def choose(_: Any = None) -> None:
+        message.value = tasks[task.value][2]
+        answers.value = ""
+
+    def write(_: Any) -> None:
+        adapter, instruction, _first = tasks[task.value]
+        roles = {"system": instruction, "user": message.value}
+        chat = [{"role": role, "content": content} for role, content in roles.items()]
+        base = generate(llm, [chat], max_new_tokens)[0]
+        with attached(llm, adapter):
+            tuned = generate(llm, [chat], max_new_tokens)[0]
+        answers.value = status(side_by_side({"base": base, "with the adapter": tuned}))
+
+    task.observe(guarded(choose, answers), names="value")
+    button.on_click(guarded(write, answers))
+    choose()
+    return View([task, message, button, answers], "adapter explorer")
+
+
+def side_by_side(texts: Mapping[str, str]) -> str:
+    """Texts in columns, each below its name."""
+    cells = "".join(
+        "<td style='text-align:left;vertical-align:top;width:50%'>"
+        f"<pre style='white-space:pre-wrap'>{html.escape(text)}</pre></td>"
+        for text in texts.values()
+    )
+    heads = "".join(f"<th>{html.escape(name)}</th>" for name in texts)
+    return f"<table><thead><tr>{heads}</tr></thead><tbody><tr>{cells}</tr></tbody></table>"
 
 
 def failure_browser(

@@ -24,6 +24,14 @@ CELLS = [
     'guess = ...\nexercise("99-challenge", FOLDER)',
     'dashboard("99", FOLDER)',
 ]
+CHOOSERS = [
+    "from course_utils import corpus, decision, generation, widgets",
+    "widgets.scenario_explorer(decision.scenarios())",
+    "pages = {page.node_id: page for page in corpus.load_handbook()[:400]}\n"
+    "asked = [q for q in corpus.load_questions('dev') if q.gold and q.gold[0].page in pages][:2]\n"
+    "given = [generation.Answer('Monday', q.gold[0].page) for q in asked]\n"
+    "widgets.failure_browser(pages, asked, given, ['not retrieved', 'read wrongly'])",
+]
 EXPLORERS = [
     "from course_utils import corpus, models, retrieval, widgets\n"
     "import numpy as np\n"
@@ -202,8 +210,8 @@ def test_the_dashboard_exports_what_can_be_imported(opened: Any, lab: Lab) -> No
 
 def test_a_slider_of_each_explorer_moves_its_view(lab: Lab, page: Any) -> None:
     source = (Path(__file__).parents[2] / "course_utils" / "widgets.py").read_text()
-    for explorer in re.findall(r"^def (\w+_explorer)\(", source, re.MULTILINE):
-        assert any(f"widgets.{explorer}(" in cell for cell in EXPLORERS), explorer
+    for explorer in re.findall(r"^def (\w+_(?:explorer|browser))\(", source, re.MULTILINE):
+        assert any(f"widgets.{explorer}(" in cell for cell in EXPLORERS + CHOOSERS), explorer
     lab.write("explorers.ipynb", EXPLORERS)
     lab.open(page, "explorers.ipynb")
     views = page.locator(".jp-OutputArea-output .widget-vbox")
@@ -220,3 +228,18 @@ def test_a_slider_of_each_explorer_moves_its_view(lab: Lab, page: Any) -> None:
             arg=[n, number],
         )
         assert view.inner_html() != text
+
+
+def test_choosing_another_case_shows_another_one(lab: Lab, page: Any) -> None:
+    lab.write("choosers.ipynb", CHOOSERS)
+    lab.open(page, "choosers.ipynb")
+    views = page.locator(".jp-OutputArea-output .widget-vbox")
+    for n in range(len(CHOOSERS) - 1):
+        view = views.nth(n)
+        view.locator("select").first.wait_for()
+        said = view.locator(".widget-html").last
+        before = said.inner_text()
+        view.locator("select").first.select_option(index=1)
+        if view.get_by_role("button", name="Decide").count():
+            view.get_by_role("button", name="Decide").click()
+        expect(said).not_to_have_text(before, use_inner_text=True)

@@ -14,9 +14,18 @@ import socket
 import struct
 import subprocess
 import sys
+from pathlib import Path
 
 SIOCSIFFLAGS, IFF_UP, IFF_RUNNING = 0x8914, 0x1, 0x40
 UNSHARE = ["unshare", "--map-root-user", "--net"]
+CELL_SECONDS = 900
+
+
+def nbval(notebook: Path) -> list[str]:
+    """The command that runs a notebook offline and compares all its outputs."""
+    command = [sys.executable, __file__, sys.executable, "-m", "pytest", "--nbval"]
+    command += [f"--nbval-cell-timeout={CELL_SECONDS}", "-p", "no:cacheprovider", "--quiet"]
+    return [*command, str(notebook)]
 
 
 def can_cut() -> bool:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from offline import can_cut
+from offline import can_cut, nbval
 
 from course_utils import claims
 from course_utils.grading.check import grade
@@ -17,7 +16,6 @@ from course_utils.grading.exercises import load, rebuilt_names
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-CELL_SECONDS = 900
 MOST_BYTES = 1.8e9
 
 
@@ -31,10 +29,8 @@ def test_outputs_are_as_stored_claims_hold_and_memory_suffices(
     path: Path, run_of: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = run_of / f"{path.stem}.jsonl"
-    offline = [sys.executable, str(Path(__file__).with_name("offline.py"))]
-    nbval = [sys.executable, "-m", "pytest", "--nbval", f"--nbval-cell-timeout={CELL_SECONDS}"]
     done = subprocess.run(
-        [*offline, *nbval, "-p", "no:cacheprovider", "--quiet", str(path)],
+        nbval(path),
         cwd=ROOT,
         env=os.environ | {"COURSE_LEDGER": str(lines), "COURSE_PROGRESS": "0"},
         capture_output=True,

@@ -79,6 +79,20 @@ def test_option_scores_equal_the_models_own_loss(llm: LanguageModel) -> None:
         assert score == pytest.approx(-loss, abs=1e-3)
 
 
+def test_reading_once_answers_and_scores_as_reading_twice(llm: LanguageModel) -> None:
+    texts = [
+        "What is the capital of Italy?",
+        "Say hello to Ms Okafor, please. " * 9,
+        "Name a colour.",
+    ]
+    chats = [[{"role": "user", "content": text}] for text in texts]
+    options = [["Rome", "The capital is Paris."], ["Hello!", "No"], ["red", "a Tuesday", "blue"]]
+    answers, scores = generation.generate_and_score(llm, chats, options)
+    assert answers == generation.generate(llm, chats)
+    for chat, some, got in zip(chats, options, scores, strict=True):
+        assert np.allclose(got, generation.option_scores(llm, chat, some), atol=1e-4)
+
+
 def test_the_copying_reader_copies_and_cites(llm: LanguageModel) -> None:
     texts = {"desk": "The parcel desk opens at 08:15.", "sea": "The sea is cold in May."}
     hits = []

@@ -8,8 +8,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from course_utils.models import LanguageModel
+
+WORDS = ["<s>", "</s>", "system", "user", "assistant", "what", "is", "the", "port", "of"]
+WORDS += ["lampd", "ferry", "cellar", "?", "1", "2", "3", "4", "5"]
+TEMPLATE = (
+    "{% for m in messages %}<s>{{ m['role'] }} {{ m['content'] }}</s> {% endfor %}"
+    "{% if add_generation_prompt %}<s>assistant {% endif %}"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -46,3 +56,26 @@ class WordEmbedder:
 @pytest.fixture
 def embedder() -> Any:
     return WordEmbedder()
+
+
+@pytest.fixture
+def llm() -> LanguageModel:
+    """A random Llama of two layers that knows 19 words, and a chat template for it."""
+    raw = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="what"))
+    raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=raw, eos_token="</s>", bos_token="<s>", pad_token="</s>"
+    )
+    tokenizer.chat_template, tokenizer.padding_side = TEMPLATE, "left"
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(WORDS),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        tie_word_embeddings=True,
+        initializer_range=0.2,
+    )
+    return LanguageModel("tiny", LlamaForCausalLM(config).eval(), tokenizer)

@@ -5,20 +5,27 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from llama_index.core.schema import NodeRelationship, NodeWithScore, RelatedNodeInfo, TextNode
 
 from course_utils.generation import (
+    Answer,
     CourseLLM,
+    _common,
+    cite,
     cited_page,
     extract_with,
     generate,
+    generate_and_score,
     next_tokens,
+    option_scores,
     rag_chat,
     sentences,
     supporting_page,
 )
-from course_utils.models import Endpoint
+from course_utils.models import Endpoint, LanguageModel
 
 
 def hit(page: str, text: str) -> NodeWithScore:
@@ -57,6 +64,15 @@ def test_support_goes_by_shared_words() -> None:
     assert supporting_page("port 7204", FOUND) == "ports"
     assert supporting_page("nothing alike", FOUND) is None
     assert supporting_page("anything", []) is None
+
+
+def test_answers_cite_what_they_name_or_else_what_supports_them() -> None:
+    texts = ["Tobias Renn [1]", "Tobias Renn", "Tobias Renn"]
+    assert cite(texts, [FOUND, FOUND, []]) == [
+        Answer("Tobias Renn [1]", "ports"),
+        Answer("Tobias Renn", "owners"),
+        Answer("Tobias Renn", None),
+    ]
 
 
 def test_the_extractive_reader_quotes_the_nearest_sentence(embedder: Any) -> None:
@@ -112,3 +128,53 @@ def test_an_openai_compatible_endpoint_answers() -> None:
     assert generate(endpoint, [[{"role": "user", "content": "hi"}]]) == ["echo: hi"]
     assert CourseLLM(endpoint).complete("there").text == "echo: there"
     server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("prompts", "shared"),
+    [
+        ([[1, 2, 3, 4], [1, 2, 5], [1, 2, 3, 4, 5]], 2),
+        ([[1, 2], [1, 2]], 1),  # one token is left to go on from
+        ([[1, 2, 3]], 2),
+        ([[1, 2], [3]], 0),
+    ],
+)
+def test_what_prompts_share(prompts: list[list[int]], shared: int) -> None:
+    assert _common(prompts) == shared
+
+
+@pytest.mark.parametrize("tokens_per_batch", [60, 4096])
+def test_a_shared_prefix_changes_no_answer(llm: LanguageModel, tokens_per_batch: int) -> None:
+    earlier = [
+        {"role": "user", "content": "what is the port of lampd ?"},
+        {"role": "assistant", "content": "1 2"},
+    ]
+    asked = ["ferry ?", "what is the port of cellar ?", "lampd 3 4 5", "1"]
+    chats = [[*earlier, {"role": "user", "content": text}] for text in asked]
+    plain = [generate(llm, [chat], 6)[0] for chat in chats]
+    assert len(set(plain)) > 1
+    assert generate(llm, chats, 6, tokens_per_batch, shared_prefix=True) == plain
+
+
+@pytest.mark.parametrize("tokens_per_batch", [1, 60, 4096])
+def test_reading_once_gives_what_reading_twice_gives(
+    llm: LanguageModel, tokens_per_batch: int
+) -> None:
+    asked = ["ferry ?", "what is the port of cellar ?", "lampd 3 4 5", "1"]
+    chats = [[{"role": "user", "content": text}] for text in asked]
+    options = [["1", "2 3"], ["lampd", "ferry 4", "1 2 3"], ["5"], ["what is", "port"]]
+    texts, scores = generate_and_score(llm, chats, options, 6, tokens_per_batch)
+    assert texts == [generate(llm, [chat], 6)[0] for chat in chats]
+    assert len(set(texts)) > 1
+    for chat, some, got in zip(chats, options, scores, strict=True):
+        assert np.allclose(got, option_scores(llm, chat, some), atol=1e-5)
+
+
+def test_option_scores_are_the_models_own_loss(llm: LanguageModel) -> None:
+    chat = [{"role": "user", "content": "what is the port ?"}]
+    prompt = llm.tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False)
+    scores = option_scores(llm, chat, ["1", "2 3 4"])
+    for ids, score in zip([[14], [15, 16, 17]], scores, strict=True):
+        labels = torch.tensor([[-100] * len(prompt) + ids])
+        loss = llm.model(torch.tensor([prompt + ids]), labels=labels).loss.item()
+        assert score == pytest.approx(-loss, abs=1e-5)

@@ -1,0 +1,493 @@
+"""LoRA fine-tuning with peft: the loss on the answers only, memory bounded, adapters cached.
+
+What is learned is a list of chats, and of each chat the assistant's turns. Put several questions
+on one context into one chat: reading the context is what costs.
+
+LoRA (Hu et al., 2022) leaves a layer's weights W alone and adds two thin matrices to what it
+computes: W x + s B A x. B starts as zeros, so training starts from the model as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import random
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import MethodType
+from typing import Any
+
+import filelock
+import numpy as np
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import Linear as LoraLinear
+
+from course_utils.models import LanguageModel, cache_dir, release_memory, weights_digest
+from course_utils.progress import progress
+
+Chat = list[dict[str, str]]
+ENGINE = 1  # part of every adapter's key: raise it when the code trains differently
+SAVE_SECONDS = 30
+
+
+class FinetuningError(ValueError):
+    """The examples or the model cannot be trained on; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train. Each field is part of the key under which an adapter is cached.
+
+    ``targets`` are the names of the layers that get an adapter. A step learns from examples of
+    ``tokens_per_step`` tokens, read in passes of at most ``tokens_per_pass``, padding included;
+    a pass holds about 2 MB of a 135M model's activations for each of its tokens. ``recompute``
+    keeps only each layer's input and computes the rest again on the way back: a third more work,
+    and passes several times longer in the same memory. The learning rate rises over the first
+    ``warm_up`` of the steps, then falls to 0. Where there are dev examples, their loss is measured
+    ``evaluations`` times, spread evenly, training stops when it has not fallen ``patience`` times
+    in a row, and the best weights are kept.
+    """
+
+    rank: int = 8
+    alpha: int = 16
+    targets: tuple[str, ...] = ("all-linear",)
+    learning_rate: float = 1e-3
+    epochs: float = 2
+    tokens_per_step: int = 2048
+    tokens_per_pass: int = 256
+    warm_up: float = 0.1
+    clip: float = 1.0
+    evaluations: int = 4
+    patience: int = 2
+    seed: int = 0
+    recompute: bool = False
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A trained adapter: a folder in peft's own format, its recipe, and how training went.
+
+    ``history`` has one entry a step: "loss", and "dev" where it was measured. ``tokens`` were read
+    in ``seconds``, without the dev examples.
+    """
+
+    folder: Path
+    recipe: Recipe
+    history: list[dict[str, float]] = field(repr=False)
+    tokens: int
+    seconds: float
+
+    @property
+    def tokens_per_second(self) -> float:
+        return self.tokens / self.seconds
+
+
+@dataclass(frozen=True)
+class Row:
+    """A chat as token ids; ``learned`` marks those of the assistant's turns."""
+
+    ids: list[int]
+    learned: list[bool]
+
+
+# --- examples -------------------------------------------------------------------------------------
+
+
+def encode(llm: LanguageModel, chat: Chat) -> Row:
+    """Turn a chat into token ids and mark the assistant's.
+
+    Prompts and answers are tokenised apart, as they are when the model answers. An answer includes
+    the token that ends it, so that the model learns to stop.
+
+    Args:
+        llm: whose tokenizer and chat template to use.
+        chat: with at least one assistant's turn.
+    """
+    ids: list[int] = []
+    learned: list[bool] = []
+    done = ""
+    for turn, message in enumerate(chat):
+        if message["role"] != "assistant":
+            continue
+        before = llm.tokenizer.apply_chat_template(
+            chat[:turn], add_generation_prompt=True, tokenize=False
+        )
+        after = llm.tokenizer.apply_chat_template(chat[: turn + 1], tokenize=False)
+        answer, end, _ = after[len(before) :].rpartition(llm.tokenizer.eos_token)
+        for text, is_answer in ((before[len(done) :], False), (answer + end, True)):
+            tokens = llm.tokenizer(text, add_special_tokens=False)["input_ids"]
+            ids += tokens
+            learned += [is_answer] * len(tokens)
+        done = before + answer + end
+    return Row(ids, learned)
+
+
+def plan(lengths: Sequence[int], recipe: Recipe) -> list[list[list[int]]]:
+    """Which rows are read in which pass of which step.
+
+    Rows are shuffled each epoch and cut into steps; within a step those of nearly one length share
+    a pass, because padding is computed like any other token.
+
+    Args:
+        lengths: tokens of each row.
+        recipe: its seed, epochs and token budgets count.
+
+    Returns:
+        Steps, each a list of passes, each a list of row numbers. Every row once an epoch.
+    """
+    shuffle = random.Random(recipe.seed)
+    steps: list[list[list[int]]] = []
+    for epoch in range(math.ceil(recipe.epochs)):
+        order = list(range(len(lengths)))
+        shuffle.shuffle(order)
+        chosen = _cut(order, lengths, recipe.tokens_per_step, padded=False)
+        share = min(1.0, recipe.epochs - epoch)
+        for step in chosen[: max(1, round(share * len(chosen)))]:
+            by_length = sorted(step, key=lambda row: -lengths[row])
+            steps.append(_cut(by_length, lengths, recipe.tokens_per_pass, padded=True))
+    return steps
+
+
+def _cut(
+    order: Sequence[int], lengths: Sequence[int], budget: int, padded: bool
+) -> list[list[int]]:
+    """Cut a line of rows into groups within a budget of tokens, with or without their padding."""
+    groups: list[list[int]] = []
+    used = budget
+    for row in order:
+        rows = len(groups[-1]) + 1 if groups else 1
+        used = rows * lengths[groups[-1][0] if groups else row] if padded else used + lengths[row]
+        if not groups or used > budget:
+            groups.append([])
+            used = lengths[row]
+        groups[-1].append(row)
+    return groups
+
+
+# --- the loss -------------------------------------------------------------------------------------
+
+
+def token_losses(llm: LanguageModel, rows: Sequence[Row]) -> torch.Tensor:
+    """The loss of each learned token of some rows, in nats, row by row.
+
+    The head, whose output has an entry for each of the vocabulary's words, is applied where a
+    learned token is predicted and nowhere else: that is most of the memory that training takes
+    elsewhere. Rows are padded on the right, where no real token looks.
+    """
+    longest = max(len(row.ids) for row in rows)
+    ids = torch.tensor([row.ids + [0] * (longest - len(row.ids)) for row in rows])
+    learned = torch.tensor([row.learned + [False] * (longest - len(row.ids)) for row in rows])
+    hidden = llm.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+    logits = llm.model.get_output_embeddings()(hidden[:, :-1][learned[:, 1:]])
+    return torch.nn.functional.cross_entropy(logits, ids[:, 1:][learned[:, 1:]], reduction="none")
+
+
+def loss_on(llm: LanguageModel, examples: Sequence[Chat], tokens_per_pass: int = 768) -> np.ndarray:
+    """How badly a model predicts the assistant's turns of some chats.
+
+    Args:
+        llm: a local model, with or without an adapter attached.
+        examples: n chats.
+        tokens_per_pass: upper bound on padded tokens run at once.
+
+    Returns:
+        (n,) nats per token of the assistant's turns.
+    """
+    return _mean_losses(llm, [encode(llm, chat) for chat in examples], tokens_per_pass)
+
+
+@torch.inference_mode()
+def _mean_losses(llm: LanguageModel, rows: list[Row], tokens_per_pass: int) -> np.ndarray:
+    lengths = [len(row.ids) for row in rows]
+    means = np.zeros(len(rows))
+    order = sorted(range(len(rows)), key=lambda row: -lengths[row])
+    for part in _cut(order, lengths, tokens_per_pass, padded=True):
+        losses = token_losses(llm, [rows[i] for i in part])
+        pieces = losses.split([sum(rows[i].learned) for i in part])
+        means[part] = [piece.mean().item() for piece in pieces]
+    release_memory()
+    return means
+
+
+# --- adapters -------------------------------------------------------------------------------------
+
+
+@contextmanager
+def attached(llm: LanguageModel, adapter: Adapter) -> Iterator[LanguageModel]:
+    """Switch an adapter on within a ``with``; afterwards the model is exactly what it was.
+
+    Args:
+        llm: the model that the adapter was trained on.
+        adapter: what ``train`` returned.
+    """
+    _require_bare(llm)
+    with _taken_off(llm, PeftModel.from_pretrained(llm.model, str(adapter.folder))):
+        yield llm
+
+
+@contextmanager
+def _taken_off(llm: LanguageModel, wrapped: Any) -> Iterator[None]:
+    """Compute adapters faster, and remove them at the end, whatever happens."""
+    for module in llm.model.modules():
+        if isinstance(module, LoraLinear) and isinstance(module.base_layer, torch.nn.Linear):
+            module.forward = MethodType(_fused, module)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        wrapped.unload()
+        vars(llm.model).pop("peft_config", None)
+        release_memory()
+
+
+@contextmanager
+def _recomputed(llm: LanguageModel, wanted: bool) -> Iterator[None]:
+    """Activations are computed again where they are needed (Chen et al., 2016)."""
+    if not wanted:
+        yield
+        return
+    llm.model.activation_checkpointing_enable({"use_reentrant": False})
+    llm.model.train()  # transformers recomputes in no other mode; there is no dropout in it
+    try:
+        yield
+    finally:
+        llm.model.activation_checkpointing_disable()
+        llm.model.eval()
+
+
+def _require_bare(llm: LanguageModel) -> None:
+    if any(isinstance(module, LoraLinear) for module in llm.model.modules()):
+        raise FinetuningError("An adapter is attached already: leave its `with attached(…)` first.")
+
+
+def _fused(layer: Any, x: torch.Tensor) -> torch.Tensor:
+    if layer.disable_adapters:
+        return layer.base_layer(x)
+    (name,) = layer.active_adapters
+    a, b = layer.lora_A[name].weight, layer.lora_B[name].weight
+    return FusedLora.apply(
+        x, layer.base_layer.weight, layer.base_layer.bias, a, b, layer.scaling[name]
+    )
+
+
+class FusedLora(torch.autograd.Function):
+    """W x + s B A x, added up in place: what peft computes, with fewer passes over memory."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, w: Any, bias: Any, a: Any, b: Any, scale: float) -> Any:
+        y = torch.nn.functional.linear(x, w, bias)
+        flat = x.reshape(-1, x.shape[-1])
+        inner = flat @ a.t()
+        y.view(-1, y.shape[-1]).addmm_(inner, b.t(), alpha=scale)
+        ctx.save_for_backward(flat, w, a, b, inner)
+        ctx.scale, ctx.shape = scale, x.shape
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        x, w, a, b, inner = ctx.saved_tensors
+        dy = grads[0].reshape(-1, grads[0].shape[-1])
+        d_inner = (dy @ b).mul_(ctx.scale)
+        dx = None
+        if ctx.needs_input_grad[0]:
+            dx = (dy @ w).addmm_(d_inner, a).view(ctx.shape)
+        return dx, None, None, d_inner.t() @ x, (dy.t() @ inner).mul_(ctx.scale), None
+
+
+# --- training -------------------------------------------------------------------------------------
+
+
+def train(
+    llm: LanguageModel,
+    examples: Sequence[Chat],
+    recipe: Recipe | None = None,
+    dev: Sequence[Chat] = (),
+) -> Adapter:
+    """Train an adapter, or load it when the same training has been done before.
+
+    "The same" means the same weights, examples, dev examples and recipe. The model comes back as
+    it was; use ``attached`` to switch the adapter on. An interrupted training goes on where it was
+    saved last, half a minute back at most, and ends as it would have.
+
+    Args:
+        llm: a local model.
+        examples: n chats, of which the assistant's turns are learned.
+        recipe: how to train.
+        dev: chats to choose the best weights by; none of them should be among the examples.
+
+    Raises:
+        FinetuningError: there is nothing to learn, an example is too long, or an adapter is
+            attached.
+    """
+    recipe = recipe or Recipe()
+    _require_bare(llm)
+    rows = _encode_all(llm, examples, recipe)
+    held = _encode_all(llm, dev, recipe) if dev else []
+    seen = [
+        ENGINE,
+        weights_digest(llm.model),
+        asdict(recipe),
+        *map(asdict, (*rows, *held)),
+        len(held),
+    ]
+    key = hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:24]
+    root = cache_dir() / "adapters"
+    root.mkdir(exist_ok=True)
+    with filelock.FileLock(root / f"{key}.lock"):
+        if not (root / key).is_dir():
+            _train(llm, rows, held, recipe, root / key)
+            release_memory()
+    return load_adapter(root / key)
+
+
+def load_adapter(folder: Path) -> Adapter:
+    """An adapter that was trained before, here or elsewhere.
+
+    Args:
+        folder: as ``train`` wrote it.
+    """
+    record = json.loads((folder / "training.json").read_text())
+    recipe = record.pop("recipe")
+    return Adapter(folder, Recipe(**recipe | {"targets": tuple(recipe["targets"])}), **record)
+
+
+def _encode_all(llm: LanguageModel, chats: Sequence[Chat], recipe: Recipe) -> list[Row]:
+    rows = [encode(llm, chat) for chat in chats]
+    if not rows:
+        raise FinetuningError("There are no examples to learn from.")
+    for number, row in enumerate(rows):
+        if not any(row.learned):
+            raise FinetuningError(f"Example {number} has no assistant's turn to learn.")
+        if len(row.ids) > recipe.tokens_per_pass:
+            raise FinetuningError(
+                f"Example {number} has {len(row.ids)} tokens, a pass at most "
+                f"{recipe.tokens_per_pass}: shorten it, or raise the recipe's tokens_per_pass."
+            )
+    return rows
+
+
+def _train(llm: LanguageModel, rows: list[Row], held: list[Row], recipe: Recipe, out: Path) -> None:
+    names = list(recipe.targets)
+    config = LoraConfig(
+        r=recipe.rank,
+        lora_alpha=recipe.alpha,
+        target_modules=names[0] if names == ["all-linear"] else names,
+        task_type="CAUSAL_LM",
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        wrapped = get_peft_model(llm.model, config)
+    with _taken_off(llm, wrapped), _recomputed(llm, recipe.recompute):
+        state = _Run(llm, rows, held, recipe, out.with_suffix(".state")).finish()
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=out.name) as folder:
+            partial = Path(folder) / "adapter"
+            wrapped.save_pretrained(str(partial), save_embedding_layers=False)
+            record = {"recipe": asdict(recipe)} | state
+            (partial / "training.json").write_text(json.dumps(record, indent=1))
+            partial.rename(out)
+    out.with_suffix(".state").unlink(missing_ok=True)
+
+
+class _Run:
+    """One training, from wherever it stands to its end."""
+
+    def __init__(
+        self, llm: LanguageModel, rows: list[Row], held: list[Row], recipe: Recipe, saved: Path
+    ) -> None:
+        self.llm, self.rows, self.held, self.recipe, self.saved = llm, rows, held, recipe, saved
+        self.steps = plan([len(row.ids) for row in rows], recipe)
+        self.weights = [p for p in llm.model.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(self.weights, weight_decay=0.0)
+        self.best = [weight.detach().clone() for weight in self.weights]
+        self.history: list[dict[str, float]] = []
+        self.tokens, self.seconds = 0, 0.0
+        self._restore()
+
+    def finish(self) -> dict[str, Any]:
+        """Train to the end, put the best weights in place, and tell how it went."""
+        total, last_saved = len(self.steps), time.monotonic()
+        with progress(total=total, label="training") as bar:
+            bar.update(len(self.history))
+            while len(self.history) < total and not self._stale():
+                began = time.monotonic()
+                loss = self._step(len(self.history))
+                self.seconds += time.monotonic() - began
+                self.history.append({"loss": loss})
+                if self.held and self._due(len(self.history)):
+                    self._evaluate()
+                bar.update()
+                rate = self.tokens / self.seconds
+                bar.set_postfix_str(f"loss {loss:.3f}, {rate:.0f} tokens/s", refresh=False)
+                if time.monotonic() - last_saved > SAVE_SECONDS:
+                    self._save()
+                    last_saved = time.monotonic()
+        with torch.no_grad():
+            for weight, best in zip(self.weights, self.best, strict=True):
+                weight.copy_(best if self.held else weight)
+        return {"history": self.history, "tokens": self.tokens, "seconds": round(self.seconds, 2)}
+
+    def _step(self, number: int) -> float:
+        passes = self.steps[number]
+        wanted = sum(sum(self.rows[i].learned) for part in passes for i in part)
+        loss = 0.0
+        for part in passes:
+            share = token_losses(self.llm, [self.rows[i] for i in part]).sum() / wanted
+            share.backward()
+            loss += share.item()
+            self.tokens += sum(len(self.rows[i].ids) for i in part)
+        torch.nn.utils.clip_grad_norm_(self.weights, self.recipe.clip)
+        self.optimizer.param_groups[0]["lr"] = self.recipe.learning_rate * self._rate(number)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return loss
+
+    def _rate(self, number: int) -> float:
+        """The learning rate's share at a step: up over the warm-up, then down to the last step."""
+        total = len(self.steps)
+        warm = math.ceil(self.recipe.warm_up * total)
+        return min((number + 1) / max(warm, 1), (total - number) / max(total - warm, 1))
+
+    def _due(self, done: int) -> bool:
+        times, total = self.recipe.evaluations, len(self.steps)
+        return done * times // total > (done - 1) * times // total
+
+    def _evaluate(self) -> None:
+        before = min((entry["dev"] for entry in self.history if "dev" in entry), default=math.inf)
+        self.history[-1]["dev"] = float(_mean_losses(self.llm, self.held, 768).mean())
+        if self.history[-1]["dev"] < before:
+            self.best = [weight.detach().clone() for weight in self.weights]
+
+    def _stale(self) -> bool:
+        """Whether the dev loss has not fallen for as many evaluations as the recipe waits."""
+        losses = [entry["dev"] for entry in self.history if "dev" in entry]
+        return len(losses) - 1 - int(np.argmin(losses or [0])) >= self.recipe.patience
+
+    def _save(self) -> None:
+        state = {
+            "weights": self.weights,
+            "optimizer": self.optimizer.state_dict(),
+            "best": self.best,
+            "progress": [self.history, self.tokens, self.seconds],
+        }
+        partial = self.saved.with_suffix(".partial")
+        torch.save(state, partial)
+        partial.replace(self.saved)
+
+    def _restore(self) -> None:
+        if not self.saved.is_file():
+            return
+        try:
+            state = torch.load(self.saved, weights_only=True)
+        except Exception:  # whatever is wrong with the file, training can start anew
+            return
+        with torch.no_grad():
+            for weight, kept in zip(self.weights, state["weights"], strict=True):
+                weight.copy_(kept)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.best = state["best"]
+        self.history, self.tokens, self.seconds = state["progress"]

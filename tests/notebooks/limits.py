@@ -1,0 +1,124 @@
+"""Run notebooks as nbval does, under a hard memory limit and without a network.
+
+    python tests/notebooks/limits.py [NOTEBOOK.ipynb …]
+
+All notebooks when none is given. The limit, 2 GB, holds for the kernel and what runs it together,
+as Binder's holds for the kernel and JupyterLab. The first way that the system allows is taken, and
+named: a systemd scope, a cgroup of version 2, or, for each process alone, a limit on its writable
+private memory. In each way the resident memory of all of them is sampled ten times a second, and
+they are ended when it passes the limit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from offline import can_cut, nbval
+
+from course_utils import claims
+
+MOST_BYTES = 2_000_000_000
+CGROUPS = Path("/sys/fs/cgroup")
+# The shell goes into the group, or lowers its limit, and becomes the command.
+ENTER = ["sh", "-c", 'echo $$ > "$0" && exec "$@"']
+LOWER = ["sh", "-c", 'ulimit -d "$0" && exec "$@"']
+
+
+@dataclass(frozen=True)
+class Way:
+    """How memory is limited, and what stands before the command for it."""
+
+    name: str
+    prefix: list[str]
+
+
+def find_way(most_bytes: int = MOST_BYTES) -> Way:
+    """The first way that works here."""
+    for user in ([], ["--user"]):
+        scope = ["systemd-run", *user, "--scope", "--quiet", f"--property=MemoryMax={most_bytes}"]
+        scope += ["--property=MemorySwapMax=0", "--"]
+        with contextlib.suppress(FileNotFoundError):
+            if subprocess.run([*scope, "true"], capture_output=True).returncode == 0:
+                return Way("a systemd scope", scope)
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        own = next(line for line in lines if line.startswith("0::"))[3:].lstrip("/")
+        group = CGROUPS / own / f"course-{os.getpid()}"
+        # Fails where the parent hands no memory limits down, and where we may not write.
+        if "memory" in (group.parent / "cgroup.subtree_control").read_text().split():
+            group.mkdir(exist_ok=True)
+            (group / "memory.max").write_text(str(most_bytes))
+            with contextlib.suppress(OSError):  # there is none without swap
+                (group / "memory.swap.max").write_text("0")
+            return Way("a cgroup", [*ENTER, str(group / "cgroup.procs")])
+    return Way("a limit on each process's writable memory", [*LOWER, str(most_bytes // 1024)])
+
+
+def run(
+    command: list[str], way: Way, most_bytes: int = MOST_BYTES, **settings: object
+) -> tuple[int, int]:
+    """Run a command under the limit.
+
+    Args:
+        command: what to run.
+        way: how it is limited.
+        most_bytes: more resident memory than this, of all its processes together, ends it.
+        settings: of ``subprocess.Popen``.
+
+    Returns:
+        Its exit status, and the most resident bytes that were seen.
+    """
+    child = psutil.Popen([*way.prefix, *command], **settings)
+    peak = 0
+    while child.poll() is None:
+        resident = 0
+        with contextlib.suppress(psutil.NoSuchProcess):
+            processes = [child, *child.children(recursive=True)]
+            for process in processes:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    resident += process.memory_info().rss
+            peak = max(peak, resident)
+            if resident > most_bytes:
+                for process in processes:
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        process.kill()
+        time.sleep(0.1)
+    return child.returncode, peak
+
+
+def main(notebooks: list[Path]) -> int:
+    """Run them one after the other; 1 when one failed."""
+    way = find_way()
+    network = "cut off" if can_cut() else "NOT cut off: no namespaces here"
+    print(f"{MOST_BYTES / 1e9:g} GB by {way.name}; network {network}", flush=True)
+    failed = 0
+    for path in notebooks:
+        began = time.monotonic()
+        with tempfile.TemporaryDirectory() as folder:
+            lines, log = Path(folder) / "claims.jsonl", Path(folder) / "log.txt"
+            with log.open("wb") as out:
+                env = os.environ | {"COURSE_LEDGER": str(lines), "COURSE_PROGRESS": "0"}
+                status, peak = run(nbval(path), way, stdout=out, stderr=subprocess.STDOUT, env=env)
+            kernel = claims.read_lines(lines).get(path.stem, {}).get("peak_bytes", 0)
+            if status:
+                failed = 1
+                print(log.read_text(errors="replace")[-4000:])
+        print(
+            f"{path.stem}: {'FAILED' if status else 'passed'}, {time.monotonic() - began:.0f} s, "
+            f"peak {peak / 1e9:.2f} GB in all, kernel {kernel / 1e9:.2f} GB",
+            flush=True,
+        )
+    return failed
+
+
+if __name__ == "__main__":
+    every = sorted((claims.ROOT / "notebooks").glob("*.ipynb"))
+    sys.exit(main([Path(name).resolve() for name in sys.argv[1:]] or every))

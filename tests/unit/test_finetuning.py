@@ -1,0 +1,316 @@
+"""The training engine on a random two-layer Llama with a word tokenizer."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import WORDS
+from hypothesis import given
+from hypothesis import strategies as st
+from peft import LoraConfig, get_peft_model
+
+from course_utils import finetuning
+from course_utils.finetuning import Chat, FinetuningError, Recipe, attached, loss_on, train
+from course_utils.models import LanguageModel, weights_digest
+
+QUICK = Recipe(
+    rank=4, alpha=8, learning_rate=0.02, epochs=4, tokens_per_step=40, tokens_per_pass=40
+)
+
+
+def ask(name: str, answer: str) -> Chat:
+    return [
+        {"role": "user", "content": f"what is the port of {name} ?"},
+        {"role": "assistant", "content": answer},
+    ]
+
+
+EXAMPLES = [ask("lampd", "1 2"), ask("ferry", "3"), ask("cellar", "4 5 1 2"), ask("port", "2")]
+
+
+def logits_of(llm: LanguageModel) -> torch.Tensor:
+    with torch.inference_mode():
+        return llm.model(torch.tensor([[0, 3, 5, 6, 7, 8]])).logits.clone()
+
+
+def weights_of(adapter: finetuning.Adapter) -> bytes:
+    return (adapter.folder / "adapter_model.safetensors").read_bytes()
+
+
+# --- examples -------------------------------------------------------------------------------------
+
+
+def test_the_prompt_is_not_learned_and_the_end_of_an_answer_is(llm: LanguageModel) -> None:
+    row = finetuning.encode(llm, ask("lampd", "1 2"))
+    words = [WORDS[i] for i in row.ids]
+    assert [w for w, yes in zip(words, row.learned, strict=True) if yes] == ["1", "2", "</s>"]
+    assert words[:3] == ["<s>", "user", "what"]
+
+
+def test_every_turn_of_the_assistant_is_learned(llm: LanguageModel) -> None:
+    row = finetuning.encode(llm, ask("lampd", "1 2") + ask("ferry", "3"))
+    words = [WORDS[i] for i in row.ids]
+    learned = [w for w, yes in zip(words, row.learned, strict=True) if yes]
+    assert learned == ["1", "2", "</s>", "3", "</s>"]
+    prompt = llm.tokenizer.apply_chat_template(
+        (ask("lampd", "1 2") + ask("ferry", "3"))[:3], add_generation_prompt=True, return_dict=False
+    )
+    assert row.ids[: len(prompt)] == prompt  # what the model reads when it answers
+
+
+@given(
+    st.lists(st.integers(1, 50), min_size=1, max_size=40),
+    st.integers(50, 200),
+    st.integers(50, 100),
+    st.integers(1, 3),
+    st.integers(0, 3),
+)
+def test_a_plan_reads_every_row_once_an_epoch_within_its_budgets(
+    lengths: list[int], per_step: int, per_pass: int, epochs: int, seed: int
+) -> None:
+    recipe = Recipe(tokens_per_step=per_step, tokens_per_pass=per_pass, epochs=epochs, seed=seed)
+    steps = finetuning.plan(lengths, recipe)
+    read = [row for step in steps for part in step for row in part]
+    for epoch in range(epochs):
+        part = read[epoch * len(lengths) : (epoch + 1) * len(lengths)]
+        assert sorted(part) == list(range(len(lengths)))
+    for step in steps:
+        assert sum(lengths[row] for part in step for row in part) <= per_step
+        assert all(len(part) * max(lengths[row] for row in part) <= per_pass for part in step)
+
+
+def test_part_of_an_epoch_reads_part_of_the_rows() -> None:
+    recipe = Recipe(epochs=1.5, tokens_per_step=10, tokens_per_pass=10)
+    assert len(finetuning.plan([10] * 8, recipe)) == 12
+
+
+# --- the loss -------------------------------------------------------------------------------------
+
+
+def test_the_loss_equals_the_models_own_on_full_logits(llm: LanguageModel) -> None:
+    chats = [*EXAMPLES, ask("lampd", "1 2") + ask("ferry", "3")]
+    rows = [finetuning.encode(llm, chat) for chat in chats]
+    together = finetuning.token_losses(llm, rows).split([sum(row.learned) for row in rows])
+    for row, losses in zip(rows, together, strict=True):
+        pairs = zip(row.ids, row.learned, strict=True)
+        labels = torch.tensor([[i if yes else -100 for i, yes in pairs]])
+        whole = llm.model(torch.tensor([row.ids]), labels=labels).loss
+        assert losses.mean().item() == pytest.approx(whole.item(), rel=1e-5)
+    means = [losses.mean().item() for losses in together]
+    assert loss_on(llm, chats, tokens_per_pass=30) == pytest.approx(means, rel=1e-5)
+
+
+def test_gradients_of_a_step_do_not_depend_on_how_it_is_cut_into_passes(
+    llm: LanguageModel,
+) -> None:
+    a = train(llm, EXAMPLES, replace(QUICK, tokens_per_step=100, tokens_per_pass=100))
+    b = train(llm, EXAMPLES, replace(QUICK, tokens_per_step=100, tokens_per_pass=20))
+    assert [e["loss"] for e in a.history] == pytest.approx([e["loss"] for e in b.history], rel=1e-3)
+
+
+# --- LoRA -----------------------------------------------------------------------------------------
+
+
+def test_lora_by_hand_equals_pefts_and_begins_as_nothing(llm: LanguageModel) -> None:
+    before = logits_of(llm)
+    layer = llm.model.model.layers[0].mlp.up_proj
+    wrapped = get_peft_model(llm.model, LoraConfig(r=4, lora_alpha=8, target_modules=["up_proj"]))
+    assert torch.equal(logits_of(llm), before)
+    lora = llm.model.model.layers[0].mlp.up_proj
+    a, b = lora.lora_A["default"].weight, lora.lora_B["default"].weight
+    torch.nn.init.normal_(b)
+    x = torch.randn(2, 3, 32)
+    torch.testing.assert_close(lora(x), layer(x) + x @ a.T @ b.T * (8 / 4))
+    wrapped.unload()
+
+
+def test_the_fused_layer_computes_what_pefts_does_gradients_too(llm: LanguageModel) -> None:
+    wrapped = get_peft_model(llm.model, LoraConfig(r=4, lora_alpha=8, target_modules=["up_proj"]))
+    lora = llm.model.model.layers[0].mlp.up_proj
+    torch.nn.init.normal_(lora.lora_B["default"].weight)
+    weights = [lora.lora_A["default"].weight, lora.lora_B["default"].weight]
+    results = []
+    for compute in (lora.forward, lambda x: finetuning._fused(lora, x)):
+        x = torch.randn(2, 3, 32, generator=torch.Generator().manual_seed(1), requires_grad=True)
+        y = compute(x)
+        grads = torch.autograd.grad((y**2).sum(), [x, *weights])
+        results.append((y, *grads))
+    for theirs, ours in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs)
+    with wrapped.disable_adapter():
+        assert torch.equal(finetuning._fused(lora, x), lora.base_layer(x))
+    wrapped.unload()
+
+
+def test_training_learns_and_the_base_comes_back_exactly(llm: LanguageModel) -> None:
+    before, digest = logits_of(llm), weights_digest(llm.model)
+    losses = loss_on(llm, EXAMPLES)
+    adapter = train(llm, EXAMPLES, replace(QUICK, epochs=20))
+    assert torch.equal(logits_of(llm), before)
+    with attached(llm, adapter):
+        assert not torch.equal(logits_of(llm), before)
+        assert loss_on(llm, EXAMPLES).mean() < losses.mean() / 2
+        with pytest.raises(FinetuningError, match="attached already"):
+            train(llm, EXAMPLES, QUICK)
+    assert torch.equal(logits_of(llm), before)
+    assert weights_digest(llm.model) == digest
+    assert adapter.tokens == 20 * sum(len(finetuning.encode(llm, c).ids) for c in EXAMPLES)
+
+
+def test_recomputing_changes_no_loss_and_no_weight(llm: LanguageModel) -> None:
+    kept = train(llm, EXAMPLES, QUICK)
+    again = train(llm, EXAMPLES, replace(QUICK, recompute=True))
+    assert [one["loss"] for one in again.history] == pytest.approx(
+        [one["loss"] for one in kept.history], rel=1e-4
+    )
+    assert kept.folder != again.folder
+    assert not llm.model.training and not llm.model.is_activation_checkpointing
+
+
+def test_the_base_comes_back_when_something_fails(llm: LanguageModel) -> None:
+    before = logits_of(llm)
+    adapter = train(llm, EXAMPLES, QUICK)
+    with pytest.raises(RuntimeError, match="boom"), attached(llm, adapter):
+        raise RuntimeError("boom")
+    assert torch.equal(logits_of(llm), before)
+
+
+# --- training -------------------------------------------------------------------------------------
+
+
+def test_the_learning_rate_rises_and_falls(llm: LanguageModel) -> None:
+    run = finetuning._Run.__new__(finetuning._Run)
+    run.recipe, run.steps = Recipe(warm_up=0.2), [[]] * 10
+    rates = [run._rate(number) for number in range(10)]
+    assert rates[:2] == [0.5, 1.0]
+    assert rates[2:] == pytest.approx([1 - k / 8 for k in range(8)])
+
+
+def test_the_best_weights_on_dev_are_kept_and_training_stops(llm: LanguageModel) -> None:
+    dev = [ask("lampd", "5"), ask("ferry", "5")]  # what the examples contradict
+    recipe = replace(QUICK, epochs=40, evaluations=40, patience=3)
+    adapter = train(llm, EXAMPLES, recipe, dev)
+    losses = [entry["dev"] for entry in adapter.history if "dev" in entry]
+    assert len(losses) < 40
+    assert losses.index(min(losses)) == len(losses) - 4
+    with attached(llm, adapter):
+        assert loss_on(llm, dev).mean() == pytest.approx(min(losses), rel=1e-4)
+
+
+def test_a_seed_reproduces_and_another_does_not(
+    llm: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = train(llm, EXAMPLES, QUICK)
+    monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "another"))
+    torch.manual_seed(77)
+    drawn = torch.rand(1)
+    torch.manual_seed(77)
+    again = train(llm, EXAMPLES, QUICK)
+    assert again.folder != first.folder
+    assert weights_of(again) == weights_of(first)
+    assert torch.rand(1) == drawn  # the caller's random numbers are left alone
+    assert weights_of(train(llm, EXAMPLES, replace(QUICK, seed=1))) != weights_of(first)
+
+
+# --- the cache ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def trainings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows by one with every training that is not loaded."""
+    ran: list[int] = []
+    real = finetuning._train
+
+    def counted(*args: Any) -> None:
+        ran.append(1)
+        real(*args)
+
+    monkeypatch.setattr(finetuning, "_train", counted)
+    return ran
+
+
+def test_the_same_training_is_loaded(llm: LanguageModel, trainings: list[int]) -> None:
+    first, again = train(llm, EXAMPLES, QUICK), train(llm, EXAMPLES, QUICK)
+    assert first == again
+    assert len(trainings) == 1
+
+
+@pytest.mark.parametrize("name", [f.name for f in fields(Recipe)])
+def test_any_other_recipe_trains_anew(name: str, llm: LanguageModel, trainings: list[int]) -> None:
+    train(llm, EXAMPLES, QUICK)
+    other: Any = ("q_proj",) if name == "targets" else getattr(QUICK, name) + 1
+    changed: Any = {name: other}
+    train(llm, EXAMPLES, replace(QUICK, **changed))
+    assert len(trainings) == 2
+
+
+def test_other_examples_dev_or_weights_train_anew(llm: LanguageModel, trainings: list[int]) -> None:
+    train(llm, EXAMPLES[:3], QUICK)
+    train(llm, [*EXAMPLES[:2], ask("cellar", "4 5 1 3")], QUICK)
+    train(llm, EXAMPLES[:2], QUICK, dev=EXAMPLES[2:3])
+    with torch.no_grad():
+        llm.model.model.norm.weight[0] += 1e-3
+    train(llm, EXAMPLES[:3], QUICK)
+    assert len(trainings) == 4
+
+
+def test_an_interrupted_training_goes_on_and_ends_the_same(
+    llm: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dev = [ask("ferry", "3")]
+    whole = train(llm, EXAMPLES, QUICK, dev)
+    monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "another"))
+    before = logits_of(llm)
+    monkeypatch.setattr(finetuning, "SAVE_SECONDS", 0)
+    real, steps = finetuning._Run._step, []
+
+    def interrupted(run: Any, number: int) -> float:
+        steps.append(number)
+        if len(steps) == 4:
+            raise KeyboardInterrupt
+        return real(run, number)
+
+    monkeypatch.setattr(finetuning._Run, "_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(llm, EXAMPLES, QUICK, dev)
+    root = tmp_path / "another" / "adapters"
+    assert not (root / whole.folder.name).exists()
+    assert torch.equal(logits_of(llm), before)
+    resumed = train(llm, EXAMPLES, QUICK, dev)
+    assert steps == [0, 1, 2, 3, *range(3, len(whole.history))]
+    assert weights_of(resumed) == weights_of(whole)
+    assert resumed.history == whole.history
+    assert not list(root.glob("*.state"))
+
+
+def test_a_broken_save_is_not_loaded(llm: LanguageModel, trainings: list[int]) -> None:
+    adapter = train(llm, EXAMPLES, QUICK)
+    kept = weights_of(adapter)
+    adapter.folder.rename(adapter.folder.with_name("gone"))
+    adapter.folder.with_suffix(".state").write_bytes(b"PK half a file")
+    assert weights_of(train(llm, EXAMPLES, QUICK)) == kept
+
+
+@pytest.mark.parametrize(
+    ("examples", "words"),
+    [
+        ([], "no examples"),
+        ([[{"role": "user", "content": "what ?"}]], "Example 0 has no assistant's turn"),
+        ([ask("port", "1"), ask("port", "1 " * 60)], "Example 1 has 7. tokens, a pass at most 40"),
+    ],
+)
+def test_what_cannot_be_learned_is_said(
+    examples: list[Chat], words: str, llm: LanguageModel
+) -> None:
+    with pytest.raises(FinetuningError, match=words):
+        train(llm, examples, QUICK)
+
+
+def test_losses_come_in_the_order_of_the_examples(llm: LanguageModel) -> None:
+    alone = np.concatenate([loss_on(llm, [chat]) for chat in EXAMPLES])
+    assert loss_on(llm, EXAMPLES) == pytest.approx(alone, rel=1e-5)

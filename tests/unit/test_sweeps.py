@@ -1,0 +1,97 @@
+"""The parts of a sweep that need no model, and that an interrupted one goes on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from course_utils import sweeps, tasks
+from course_utils.corpus import load_emails, load_tickets
+from course_utils.evaluation import is_correct, normalise
+from course_utils.formats import tickets
+from course_utils.generation import Answer
+
+
+def test_paraphrases_ask_for_the_fact_without_giving_it_away() -> None:
+    facts = tasks.facts_with_paraphrases()
+    assert len(facts) == 32
+    for old, new, asked in facts:
+        assert old.answer != new.answer
+        assert len({*asked, old.text}) == 5
+        for text in asked:
+            assert not is_correct(Answer(text), old) and not is_correct(Answer(text), new)
+    assert not {old.id for old, _, _ in facts if old.split == "dev"}
+
+
+def test_options_are_four_different_answers_of_one_kind() -> None:
+    facts = tasks.facts_with_paraphrases()
+    for place, (old, new, _) in enumerate(facts):
+        options = tasks.four_options(facts, place)
+        assert options[:2] == [old.answer, new.answer]
+        assert len({" ".join(normalise(option)) for option in options}) == 4
+
+
+def test_a_few_shot_chat_has_one_system_message_and_ends_with_the_question() -> None:
+    learn, asked = load_tickets("train")[:2], load_tickets("dev")[0]
+    shots = [tasks.ticket_chat(ticket, learned=True) for ticket in learn]
+    chat = tasks.few_shot("Do it.", shots, tasks.ticket_chat(asked))
+    roles = [message["role"] for message in chat]
+    assert roles == ["system", "user", "assistant", "user", "assistant", "user"]
+    assert (chat[0]["content"], chat[-1]["content"]) == ("Do it.", asked.message)
+    assert json.loads(chat[2]["content"]) == learn[0].ticket
+
+
+def test_right_answers_score_one_and_garbage_nothing() -> None:
+    gold = load_tickets("dev")[:3]
+    right = [tickets.to_json(ticket.ticket) for ticket in gold]
+    assert tasks.score_tickets([right[0], "no JSON", right[0]], gold)["exact"] == [1, 0, 0]
+    briefs = load_emails()[:2]
+    scores = tasks.score_emails([briefs[0].email, ""], briefs)
+    assert [scores[key][0] for key in ("rules", "all rules", "facts", "all facts")] == [1] * 4
+    assert [scores[key][1] for key in ("all rules", "facts", "all facts")] == [0] * 3
+
+
+def test_the_guide_has_its_sixteen_rules() -> None:
+    assert len(tasks.RULES) == 16
+    assert "Calm" in tasks.guided_chat(load_emails()[0], tasks.RULES)[1]["content"]
+
+
+def test_an_interrupted_sweep_keeps_the_arms_that_are_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[str] = []
+
+    def arms(lab: Any) -> sweeps.Arms:
+        for name in "abc":
+
+            def arm(name: str = name) -> dict[str, Any]:
+                ran.append(name)
+                if ran == ["a", "b"]:
+                    raise KeyboardInterrupt
+                return {"scores": {"x": [1.0]}}
+
+            yield name, arm
+
+    monkeypatch.setattr(sweeps, "SWEEPS", {"three": arms})
+    monkeypatch.setattr(sweeps, "Lab", lambda small: None)
+    with pytest.raises(KeyboardInterrupt):
+        sweeps.run("three", out=tmp_path / "three.json")
+    assert not (tmp_path / "three.json").exists()
+    out = sweeps.run("three", out=tmp_path / "three.json")
+    assert ran == ["a", "b", "b", "c"]
+    stored = json.loads(out.read_text())
+    assert list(stored["arms"]) == ["a", "b", "c"]
+    assert stored["date"] and stored["machine"]
+    sweeps.run("three", out=tmp_path / "three.json")  # finished: the next run starts anew
+    assert ran[4:] == ["a", "b", "c"]
+
+
+def test_unknown_and_missing_sweeps_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(sweeps.SweepError, match="use one of format, voice"):
+        sweeps.run("nonsense")
+    monkeypatch.setattr(sweeps, "STORED", Path("/nowhere"))
+    with pytest.raises(sweeps.SweepError, match="run `course sweep voice`"):
+        sweeps.load("voice")
