@@ -5,6 +5,11 @@ on one context into one chat: reading the context is what costs.
 
 LoRA (Hu et al., 2022) leaves a layer's weights W alone and adds two thin matrices to what it
 computes: W x + s B A x. B starts as zeros, so training starts from the model as it is.
+
+Under torchrun several processes share each step's passes and add up their gradients, so that they
+train what one would::
+
+    torchrun --nproc-per-node 2 -m course_utils.finetuning FILE.json
 """
 
 from __future__ import annotations
@@ -12,11 +17,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import random
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MethodType
@@ -25,10 +32,17 @@ from typing import Any
 import filelock
 import numpy as np
 import torch
+import torch.distributed as dist
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import Linear as LoraLinear
 
-from course_utils.models import LanguageModel, cache_dir, release_memory, weights_digest
+from course_utils.models import (
+    LanguageModel,
+    cache_dir,
+    load_generator,
+    release_memory,
+    weights_digest,
+)
 from course_utils.progress import progress
 
 Chat = list[dict[str, str]]
@@ -183,6 +197,7 @@ def token_losses(llm: LanguageModel, rows: Sequence[Row]) -> torch.Tensor:
     longest = max(len(row.ids) for row in rows)
     ids = torch.tensor([row.ids + [0] * (longest - len(row.ids)) for row in rows])
     learned = torch.tensor([row.learned + [False] * (longest - len(row.ids)) for row in rows])
+    ids, learned = ids.to(llm.model.device), learned.to(llm.model.device)
     hidden = llm.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
     logits = llm.model.get_output_embeddings()(hidden[:, :-1][learned[:, 1:]])
     return torch.nn.functional.cross_entropy(logits, ids[:, 1:][learned[:, 1:]], reduction="none")
@@ -338,10 +353,13 @@ def train(
     key = hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:24]
     root = cache_dir() / "adapters"
     root.mkdir(exist_ok=True)
-    with filelock.FileLock(root / f"{key}.lock"):
-        if not (root / key).is_dir():
-            _train(llm, rows, held, recipe, root / key)
+    # Of several processes the first holds the lock, decides and writes, on a disk that all see.
+    with filelock.FileLock(root / f"{key}.lock") if _rank() == 0 else nullcontext():
+        if _from_first(not (root / key).is_dir()):
+            with _on_its_device(llm):
+                _train(llm, rows, held, recipe, root / key)
             release_memory()
+        _from_first(None)  # the others wait until it is written
     return load_adapter(root / key)
 
 
@@ -384,6 +402,8 @@ def _train(llm: LanguageModel, rows: list[Row], held: list[Row], recipe: Recipe,
         wrapped = get_peft_model(llm.model, config)
     with _taken_off(llm, wrapped), _recomputed(llm, recipe.recompute):
         state = _Run(llm, rows, held, recipe, out.with_suffix(".state")).finish()
+        if _rank() > 0:
+            return
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=out.name) as folder:
             partial = Path(folder) / "adapter"
             wrapped.save_pretrained(str(partial), save_embedding_layers=False)
@@ -435,11 +455,12 @@ class _Run:
         passes = self.steps[number]
         wanted = sum(sum(self.rows[i].learned) for part in passes for i in part)
         loss = 0.0
-        for part in passes:
+        for part in passes[_rank() :: _processes()]:
             share = token_losses(self.llm, [self.rows[i] for i in part]).sum() / wanted
             share.backward()
             loss += share.item()
-            self.tokens += sum(len(self.rows[i].ids) for i in part)
+        loss = _add_up(self.weights, loss)
+        self.tokens += sum(len(self.rows[i].ids) for part in passes for i in part)
         torch.nn.utils.clip_grad_norm_(self.weights, self.recipe.clip)
         self.optimizer.param_groups[0]["lr"] = self.recipe.learning_rate * self._rate(number)
         self.optimizer.step()
@@ -468,6 +489,8 @@ class _Run:
         return len(losses) - 1 - int(np.argmin(losses or [0])) >= self.recipe.patience
 
     def _save(self) -> None:
+        if _rank() > 0:
+            return
         state = {
             "weights": self.weights,
             "optimizer": self.optimizer.state_dict(),
@@ -482,7 +505,7 @@ class _Run:
         if not self.saved.is_file():
             return
         try:
-            state = torch.load(self.saved, weights_only=True)
+            state = torch.load(self.saved, map_location="cpu", weights_only=True)
         except Exception:  # whatever is wrong with the file, training can start anew
             return
         with torch.no_grad():
@@ -491,3 +514,76 @@ class _Run:
         self.optimizer.load_state_dict(state["optimizer"])
         self.best = state["best"]
         self.history, self.tokens, self.seconds = state["progress"]
+
+
+# --- several processes ----------------------------------------------------------------------------
+
+
+def _rank() -> int:
+    """This process's number, 0 when it is alone."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def _processes() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def _from_first(said: Any) -> Any:
+    """What the first process says, in all of them; each waits for it."""
+    if _processes() == 1:
+        return said
+    box = [said]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def _add_up(weights: Sequence[torch.Tensor], loss: float) -> float:
+    """Add up all processes' gradients, in each of them, and their losses, which it returns."""
+    if _processes() == 1:
+        return loss
+    for weight in weights:
+        if weight.grad is None:  # a step of fewer passes than processes
+            weight.grad = torch.zeros_like(weight)
+    grads = [weight.grad.flatten() for weight in weights if weight.grad is not None]
+    line = torch.cat([*grads, torch.tensor([loss], device=weights[0].device)])
+    dist.all_reduce(line)  # one message in place of hundreds
+    for weight, grad in zip(weights, line[:-1].split([len(g) for g in grads]), strict=True):
+        weight.grad = grad.view_as(weight)
+    return float(line[-1])
+
+
+@contextmanager
+def _on_its_device(llm: LanguageModel) -> Iterator[None]:
+    """Train on this process's GPU where there is one; the model comes back to where it was."""
+    before = llm.model.device
+    if torch.cuda.is_available():
+        llm.model.to(torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))))
+    try:
+        yield
+    finally:
+        llm.model.to(before)
+
+
+def main(file: str) -> None:
+    """Train what a JSON file says, ``{"examples": [chats], "recipe": {}, "dev": []}``.
+
+    The first process prints the adapter's folder.
+    """
+    job = json.loads(Path(file).read_text(encoding="utf8"))
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    llm = load_generator()
+    if not isinstance(llm, LanguageModel):
+        raise FinetuningError("An endpoint cannot be trained here: name a local model.")
+    recipe = Recipe(**{k: tuple(v) if k == "targets" else v for k, v in job["recipe"].items()})
+    adapter = train(llm, job["examples"], recipe, job.get("dev", []))
+    if _rank() == 0:
+        print(adapter.folder)
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

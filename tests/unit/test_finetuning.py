@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +17,7 @@ from conftest import WORDS
 from hypothesis import given
 from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file
 
 from course_utils import finetuning
 from course_utils.finetuning import Chat, FinetuningError, Recipe, attached, loss_on, train
@@ -314,3 +319,46 @@ def test_what_cannot_be_learned_is_said(
 def test_losses_come_in_the_order_of_the_examples(llm: LanguageModel) -> None:
     alone = np.concatenate([loss_on(llm, [chat]) for chat in EXAMPLES])
     assert loss_on(llm, EXAMPLES) == pytest.approx(alone, rel=1e-5)
+
+
+# --- several processes ----------------------------------------------------------------------------
+
+
+def _trained(folder: Path, job: dict[str, Any], processes: int, model: Path) -> finetuning.Adapter:
+    """Train in new processes with a cache of their own."""
+    folder.mkdir()
+    (folder / "job.json").write_text(json.dumps(job))
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    done = subprocess.run(
+        [*torchrun, f"--nproc-per-node={processes}", "-m", "course_utils.finetuning", "job.json"],
+        cwd=folder,
+        env=os.environ
+        | {"COURSE_CACHE": str(folder), "COURSE_GENERATOR": str(model), "OMP_NUM_THREADS": "1"}
+        | {"COURSE_PROGRESS": "0", "PYTHONPATH": str(Path(finetuning.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return finetuning.load_adapter(Path(done.stdout.split()[-1]))
+
+
+def test_two_processes_train_what_one_does(llm: LanguageModel, tmp_path: Path) -> None:
+    """Some steps have one pass: a process then has nothing to read."""
+    llm.model.save_pretrained(tmp_path / "model")
+    llm.tokenizer.save_pretrained(tmp_path / "model")
+    recipe = {"rank": 4, "alpha": 8, "learning_rate": 0.02, "epochs": 4}
+    recipe |= {"tokens_per_step": 40, "tokens_per_pass": 20}
+    examples = [*EXAMPLES, ask("lampd", "4")]
+    lengths = [len(finetuning.encode(llm, chat).ids) for chat in examples]
+    passes = {len(step) for step in finetuning.plan(lengths, Recipe(**recipe))}
+    assert 1 in passes and max(passes) > 1
+    job = {"examples": examples, "recipe": recipe, "dev": [ask("cellar", "4 5")]}
+    one = _trained(tmp_path / "one", job, 1, tmp_path / "model")
+    two = _trained(tmp_path / "two", job, 2, tmp_path / "model")
+    for key in ("loss", "dev"):
+        curves = [[e[key] for e in made.history if key in e] for made in (one, two)]
+        assert curves[0] == pytest.approx(curves[1], rel=1e-4)
+    assert one.tokens == two.tokens
+    weights = [load_file(made.folder / "adapter_model.safetensors") for made in (one, two)]
+    for name, tensor in weights[0].items():
+        torch.testing.assert_close(weights[1][name], tensor, rtol=1e-3, atol=1e-5)
