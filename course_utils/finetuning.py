@@ -552,11 +552,16 @@ def _add_up(weights: Sequence[torch.Tensor], loss: float) -> float:
     return float(line[-1])
 
 
+def _has_gpu() -> bool:
+    """Whether each process of this machine has a GPU of its own; else all take the CPU."""
+    return torch.cuda.device_count() >= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
 @contextmanager
 def _on_its_device(llm: LanguageModel) -> Iterator[None]:
     """Train on this process's GPU where there is one; the model comes back to where it was."""
     before = llm.model.device
-    if torch.cuda.is_available():
+    if _has_gpu():
         llm.model.to(torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))))
     try:
         yield
@@ -571,14 +576,16 @@ def main(file: str) -> None:
     """
     job = json.loads(Path(file).read_text(encoding="utf8"))
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        if torch.cuda.is_available():
+        if _has_gpu():
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        dist.init_process_group("nccl" if _has_gpu() else "gloo")
     llm = load_generator()
     if not isinstance(llm, LanguageModel):
         raise FinetuningError("An endpoint cannot be trained here: name a local model.")
-    recipe = Recipe(**{k: tuple(v) if k == "targets" else v for k, v in job["recipe"].items()})
-    adapter = train(llm, job["examples"], recipe, job.get("dev", []))
+    recipe: dict[str, Any] = {
+        name: tuple(value) if name == "targets" else value for name, value in job["recipe"].items()
+    }
+    adapter = train(llm, job["examples"], Recipe(**recipe), job.get("dev", []))
     if _rank() == 0:
         print(adapter.folder)
     if dist.is_initialized():

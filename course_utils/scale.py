@@ -6,9 +6,8 @@ extra ``scale`` and are imported where they are used.
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import json
+import logging
 import math
 import os
 import socket
@@ -17,13 +16,13 @@ import uuid
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore
-from llama_index.core.storage.docstore.utils import doc_to_json
 from llama_index.core.vector_stores import MetadataFilters
 from llama_index.core.vector_stores.types import VectorStoreQuery, VectorStoreQueryMode
 from llama_index.core.vector_stores.utils import node_to_metadata_dict
@@ -32,8 +31,14 @@ from course_utils.models import Embedder, load_embedder
 from course_utils.retrieval import NodeRetriever, content_words, embed_nodes, title_and_text
 
 MEANING, WORDS = "text-dense", "text-sparse-new"  # as LlamaIndex's QdrantVectorStore names them
-IDS = uuid.UUID("6f0c8a51-5c0e-4d5b-9a3e-0d9d0c1f7b11")
+START_SECONDS = 300  # after which it is said that the cluster has too few cores for all workers
 STORE_BYTES = 80 * 1024**2  # of each local Ray node's object store, the least that Ray takes
+# Ray reports to its makers and talks on every channel there is; its logs are in its own folder.
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "^",
+}
 
 
 class ScaleError(RuntimeError):
@@ -46,12 +51,23 @@ def need(module: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise ScaleError(
-            f"{module} is missing: run `pip install -c constraints.txt -e '.[scale]'` in the "
-            "course's folder and restart the kernel."
-        ) from error
+            f"{module} is missing ({error}): run `pip install -c constraints.txt -e '.[scale]'` in "
+            "the course's folder and restart the kernel."
+        ) from None
 
 
 # --- embedding on a Ray cluster -------------------------------------------------------------------
+
+
+def load_ray() -> Any:
+    """Import Ray with its parts, quietly."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    for part in ("ray.data", "ray.cluster_utils"):
+        need(part)
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what fails is raised
+    return need("ray")
 
 
 @dataclass(frozen=True)
@@ -67,8 +83,8 @@ class Worker:
     """Loads the model once, in a process of its own, and embeds batch after batch."""
 
     def __init__(self, load: Callable[[], Embedder], fingerprint: str) -> None:
-        self.embedder = load()
         self.machine = need("ray").get_runtime_context().get_node_id()
+        self.embedder = load()
         if fingerprint and self.embedder.fingerprint != fingerprint:
             raise ScaleError(f"Machine {self.machine} has another embedder; give it the same one.")
 
@@ -100,9 +116,12 @@ def embed_stream(
         fingerprint: what all their embedders must have; not looked at when empty.
 
     Raises:
-        ScaleError: Ray is missing or no cluster answers at the address.
+        ScaleError: Ray is missing, no cluster answers at the address, it has too few cores, or a
+            worker cannot load its embedder or has another one.
     """
-    ray = _ray()
+    if not nodes:
+        return
+    ray = load_ray()
     _connect(ray, address)
     texts = [node.get_content(MetadataMode.EMBED) for node in nodes]
     # Longest first: a batch then holds texts of nearly one length, and the last ones are quick.
@@ -115,10 +134,13 @@ def embed_stream(
         batch_size=None,  # a whole block
         compute=ray.data.ActorPoolStrategy(size=workers),
         num_cpus=1,
-        scheduling_strategy="SPREAD",
     )
-    for got in embedded.iter_batches(batch_size=None, prefetch_batches=0):
-        yield Part(got["place"], np.stack(got["vector"]), str(got["machine"][0]))
+    try:
+        for got in embedded.iter_batches(batch_size=None, prefetch_batches=0):
+            yield Part(got["place"], np.stack(got["vector"]), str(got["machine"][0]))
+    except ray.exceptions.RayError as error:
+        last = str(error).strip().splitlines()[-1]
+        raise ScaleError(f"The cluster could not embed: {last}") from error
 
 
 def gather(parts: Iterable[Part], n: int) -> np.ndarray:
@@ -148,25 +170,23 @@ def local_cluster(machines: int = 2, cores: int = 2) -> Any:
     Returns:
         ray's ``Cluster``: its ``address``, ``worker_nodes``, ``remove_node`` and ``shutdown``.
     """
-    ray = _ray()
+    ray = load_ray()
     each: dict[str, Any] = {"object_store_memory": STORE_BYTES}
     # A dead node is noticed after 5 s; Ray's own 15 s suit real networks.
     head = each | {"num_cpus": 0, "include_dashboard": False}
     head["_system_config"] = {"health_check_period_ms": 1000}
-    cluster = ray.cluster_utils.Cluster(initialize_head=True, head_node_args=head)
-    for _ in range(machines):
-        cluster.add_node(num_cpus=cores, **each)
-    cluster.wait_for_nodes()
+    cluster = ray.cluster_utils.Cluster()
+    with _starting():
+        for node in (head, *[each | {"num_cpus": cores}] * machines):
+            for tries_left in (2, 1, 0):  # a busy machine can take longer than Ray waits
+                try:
+                    cluster.add_node(**node)
+                    break
+                except Exception:  # Ray raises just this
+                    if not tries_left:
+                        raise
+        cluster.wait_for_nodes()
     return cluster
-
-
-def _ray() -> Any:
-    """Ray with its parts, which reports nothing to its makers and logs to its files alone."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    for part in ("ray", "ray.data", "ray.cluster_utils"):
-        need(part)
-    return need("ray")
 
 
 def _connect(ray: Any, address: str | None) -> None:
@@ -178,9 +198,26 @@ def _connect(ray: Any, address: str | None) -> None:
             raise ScaleError(f"No Ray cluster answers at {address}: is it started?") from error
     if not ray.is_initialized():
         own = {} if address else {"object_store_memory": STORE_BYTES, "include_dashboard": False}
-        ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **own)
+        with _starting():
+            ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **own)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
+    context.wait_for_min_actors_s = START_SECONDS
+
+
+@contextmanager
+def _starting() -> Iterator[None]:
+    """Say in a sentence what fails, and keep stderr clear of what Ray's C++ half writes there."""
+    kept = os.dup(2)
+    with Path(os.devnull).open("wb") as nothing:
+        os.dup2(nothing.fileno(), 2)
+    try:
+        yield
+    except Exception as error:
+        raise ScaleError(f"Ray did not start; on a busy machine, try again. ({error})") from error
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 # --- search in Qdrant -----------------------------------------------------------------------------
@@ -212,9 +249,11 @@ class Database:
         """
         qdrant = need("qdrant_client")
         self.types, self.embedder, self.name = qdrant.models, embedder, name
-        self._one = threading.RLock()  # the embedded mode is not safe among threads
+        self._embedding = threading.Lock()  # tokenizers are not safe among threads
+        # Neither is the embedded mode; a server is, and is not kept waiting.
+        self._one: Any = nullcontext() if _is_server(address) else threading.Lock()
         where: dict[str, Any] = {"path": address, "force_disable_check_same_thread": True}
-        if address.startswith(("http://", "https://")):
+        if _is_server(address):
             where = {"url": address, "api_key": os.environ.get("QDRANT_API_KEY")}
         elif address == ":memory:":
             where = {"location": address}
@@ -222,13 +261,13 @@ class Database:
             self.client = qdrant.QdrantClient(**where)
         except RuntimeError as error:
             raise ScaleError(
-                f"{address} is open in another process: close it there, or start a server."
+                f"{address} is open elsewhere: close it there, or start a server."
             ) from error
         if not self.client.collection_exists(name):
             self._create(mean_words)
-        kept = self.client.get_collection(name).config.metadata
-        if kept["embedder"] != embedder.fingerprint:
-            raise ScaleError(f"{name} was made with another embedder: write into another one.")
+        kept = self.client.get_collection(name).config.metadata or {}
+        if kept.get("embedder") != embedder.fingerprint:
+            raise ScaleError(f"{name} was made with another embedder: give this one another name.")
         self.mean_words = kept["mean_words"]
         self.store = need("llama_index.vector_stores.qdrant").QdrantVectorStore(
             name,
@@ -261,9 +300,9 @@ class Database:
         for start in range(0, len(nodes), 256):
             places = [_place(node) for node in nodes[start : start + 256]]
             with self._one:
-                found = self.client.retrieve(self.name, places, with_payload=["digest"])
-            kept |= {str(point.id): point.payload["digest"] for point in found}
-        return [node for node in nodes if kept.get(_place(node)) != _digest(node)]
+                found = self.client.retrieve(self.name, places, with_payload=["_node_hash"])
+            kept |= {str(point.id): point.payload["_node_hash"] for point in found}
+        return [node for node in nodes if kept.get(_place(node)) != node.hash]
 
     def write(self, nodes: Sequence[BaseNode], vectors: np.ndarray | None = None) -> None:
         """Write nodes; one that is there already is replaced.
@@ -274,7 +313,7 @@ class Database:
         """
         if not nodes:
             return
-        with self._one:
+        with self._embedding:
             rows = embed_nodes(nodes, self.embedder) if vectors is None else vectors
         indices, values = self._weights([title_and_text(node) for node in nodes])
         points = [
@@ -284,7 +323,7 @@ class Database:
                     MEANING: row.tolist(),
                     WORDS: self.types.SparseVector(indices=which, values=weights),
                 },
-                payload=node_to_metadata_dict(node) | {"digest": _digest(node)},
+                payload=node_to_metadata_dict(node) | {"_node_hash": node.hash},
             )
             for node, row, which, weights in zip(nodes, rows, indices, values, strict=True)
         ]
@@ -306,8 +345,8 @@ class Database:
             self.client.delete(self.name, types.FilterSelector(filter=old), wait=True)
 
     def embed(self, questions: list[str]) -> np.ndarray:
-        """Embed questions, one caller at a time: tokenizers are not safe among threads either."""
-        with self._one:
+        """Embed questions, one caller at a time."""
+        with self._embedding:
             return self.embedder.encode(questions)
 
     def ask(self, query: VectorStoreQuery) -> list[NodeWithScore]:
@@ -365,8 +404,7 @@ class DatabaseRetriever(NodeRetriever):
         for question, row in zip(questions, rows, strict=True):
             query = VectorStoreQuery(row, top_k, query_str=question, filters=filters)
             query.mode, query.sparse_top_k = self.mode, top_k
-            hits = self.database.ask(query)
-            yield [hit for hit in hits if hit.get_score() > 0] if by_words else hits
+            yield self.database.ask(query)
 
 
 def index(
@@ -386,33 +424,18 @@ def index(
     """
     lacking = database.missing(nodes)
     wanted = database.embedder.fingerprint
-    for part in embed_stream(lacking, address, workers, fingerprint=wanted) if lacking else ():
+    for part in embed_stream(lacking, address, workers, fingerprint=wanted):
         database.write([lacking[place] for place in part.places], part.vectors)
     return len(lacking)
 
 
-def update(database: Database, nodes: Iterable[BaseNode], removed: Iterable[str] = ()) -> None:
-    """Bring changed and new pages up to date, page by page, and take removed ones out.
-
-    Args:
-        database: goes on answering meanwhile.
-        nodes: all nodes of each page that changed or is new.
-        removed: ids of pages that are gone.
-    """
-    by_page = sorted(nodes, key=lambda node: node.ref_doc_id or node.node_id)
-    for page, group in groupby(by_page, key=lambda node: node.ref_doc_id or node.node_id):
-        database.replace(page, list(group))
-    for page in removed:
-        database.replace(page, [])
+def _is_server(address: str) -> bool:
+    return address.startswith(("http://", "https://"))
 
 
 def _place(node: BaseNode) -> str:
     """Qdrant's ids are UUIDs; this one follows from the node's own."""
-    return str(uuid.uuid5(IDS, node.node_id))
-
-
-def _digest(node: BaseNode) -> str:
-    return hashlib.sha256(json.dumps(doc_to_json(node), sort_keys=True).encode()).hexdigest()[:32]
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, node.node_id))
 
 
 def _sparse(texts: Iterable[Mapping[str, float]]) -> tuple[list[list[int]], list[list[float]]]:

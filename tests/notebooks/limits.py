@@ -2,11 +2,11 @@
 
     python tests/notebooks/limits.py [NOTEBOOK.ipynb …]
 
-All notebooks when none is given. The limit, 2 GB, holds for the kernel and what runs it together,
-as Binder's holds for the kernel and JupyterLab. The first way that the system allows is taken, and
-named: a systemd scope, a cgroup of version 2, or, for each process alone, a limit on its writable
-private memory. In each way the resident memory of all of them is sampled ten times a second, and
-they are ended when it passes the limit.
+When none is given, all but notebook 10, whose extra Binder has not got. The limit, 2 GB, holds for
+the kernel and what runs it together, as Binder's holds for the kernel and JupyterLab. The first way
+that the system allows is taken, and named: a systemd scope, a cgroup of version 2, or, for each
+process alone, a limit on its writable private memory. In each way the resident memory of all of
+them is sampled ten times a second, and they are ended when it passes the limit.
 """
 
 from __future__ import annotations
@@ -120,5 +120,5 @@ def main(notebooks: list[Path]) -> int:
 
 
 if __name__ == "__main__":
-    every = sorted((claims.ROOT / "notebooks").glob("*.ipynb"))
+    every = sorted((claims.ROOT / "notebooks").glob("0*.ipynb"))
     sys.exit(main([Path(name).resolve() for name in sys.argv[1:]] or every))

@@ -47,36 +47,6 @@ NODES = [
 ]
 
 
-@pytest.fixture
-def cluster() -> Iterator[Any]:
-    made = scale.local_cluster(machines=2)
-    yield made
-    import ray
-
-    ray.shutdown()
-    made.shutdown()
-
-
-def test_a_machine_dies_midway_and_nothing_is_lost_or_doubled(cluster: Any) -> None:
-    machines: list[str] = []
-    victim = next(iter(cluster.worker_nodes))
-
-    def parts() -> Iterator[scale.Part]:
-        load: Any = SlowEmbedder
-        stream = scale.embed_stream(NODES, cluster.address, batch=20, load=load)
-        for number, part in enumerate(stream):
-            machines.append(part.machine)
-            if number == 8:
-                cluster.remove_node(victim, allow_graceful=False)
-            yield part
-
-    vectors = scale.gather(parts(), len(NODES))
-    wanted = QuickEmbedder().encode([node.get_content("embed") for node in NODES])  # type: ignore[arg-type]
-    assert np.allclose(vectors, wanted)
-    assert len(set(machines[:9])) == 2, "both machines had worked"
-    assert len(set(machines[-5:])) == 1 and len(machines) == 30
-
-
 def test_no_cluster_at_an_address_is_said_in_a_sentence() -> None:
     with pytest.raises(scale.ScaleError, match="No Ray cluster answers at"):
         next(scale.embed_stream(NODES[:1], "127.0.0.1:1"))
@@ -124,6 +94,50 @@ def test_a_writer_is_killed_and_the_next_goes_on(tmp_path: Path) -> None:
         hit = retriever.retrieve(node.get_content("embed"))[0]  # type: ignore[arg-type]
         assert (hit.node_id, round(hit.get_score(), 4)) == (node.node_id, 1.0)
     database.close()
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        # Workers unpickle the embedder above, so this file must be theirs too.
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+        made = scale.local_cluster(machines=2)
+        yield made
+        scale.load_ray().shutdown()
+        made.shutdown()
+
+
+def test_a_worker_with_another_embedder_is_told_in_a_sentence(
+    cluster: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    load: Any = SlowEmbedder
+    stream = scale.embed_stream(NODES[:40], cluster.address, load=load, fingerprint="another")
+    with pytest.raises(scale.ScaleError, match=r"could not embed: .*another embedder"):
+        next(stream)
+    assert capfd.readouterr() == ("", ""), "Ray talks"
+
+
+def test_a_machine_dies_midway_and_nothing_is_lost_or_doubled(
+    cluster: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    machines: list[str] = []
+    victim = next(iter(cluster.worker_nodes))
+
+    def parts() -> Iterator[scale.Part]:
+        load: Any = SlowEmbedder
+        stream = scale.embed_stream(NODES, cluster.address, batch=20, load=load)
+        for number, part in enumerate(stream):
+            machines.append(part.machine)
+            if number == 8:
+                cluster.remove_node(victim, allow_graceful=False)
+            yield part
+
+    vectors = scale.gather(parts(), len(NODES))
+    wanted = QuickEmbedder().encode([node.get_content("embed") for node in NODES])  # type: ignore[arg-type]
+    assert np.allclose(vectors, wanted)
+    assert len(set(machines[:9])) == 2, "both machines had worked"
+    assert len(set(machines[-5:])) == 1 and len(machines) == 30
+    assert capfd.readouterr() == ("", ""), "Ray talks"
 
 
 if __name__ == "__main__":

@@ -342,11 +342,22 @@ def _trained(folder: Path, job: dict[str, Any], processes: int, model: Path) -> 
     return finetuning.load_adapter(Path(done.stdout.split()[-1]))
 
 
+@pytest.mark.parametrize(
+    ("gpus", "processes", "taken"), [(0, 1, 0), (1, 1, 1), (1, 2, 0), (2, 2, 1)]
+)
+def test_gpus_are_taken_when_there_is_one_for_each_process(
+    monkeypatch: pytest.MonkeyPatch, gpus: int, processes: int, taken: int
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+    assert finetuning._has_gpu() == bool(taken)
+
+
 def test_two_processes_train_what_one_does(llm: LanguageModel, tmp_path: Path) -> None:
     """Some steps have one pass: a process then has nothing to read."""
     llm.model.save_pretrained(tmp_path / "model")
     llm.tokenizer.save_pretrained(tmp_path / "model")
-    recipe = {"rank": 4, "alpha": 8, "learning_rate": 0.02, "epochs": 4}
+    recipe: dict[str, Any] = {"rank": 4, "alpha": 8, "learning_rate": 0.02, "epochs": 4}
     recipe |= {"tokens_per_step": 40, "tokens_per_pass": 20}
     examples = [*EXAMPLES, ask("lampd", "4")]
     lengths = [len(finetuning.encode(llm, chat).ids) for chat in examples]

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+import qdrant_client
 from llama_index.core.schema import NodeRelationship, RelatedNodeInfo, TextNode
 from llama_index.core.vector_stores import (
     FilterCondition,
@@ -159,7 +165,7 @@ def test_it_persists_and_a_rest_is_found_missing(
 ) -> None:
     database = Database(str(tmp_path / "db"), embedder)
     database.write(nodes[:3])
-    with pytest.raises(ScaleError, match="open in another process"):
+    with pytest.raises(ScaleError, match="open elsewhere"):
         Database(str(tmp_path / "db"), embedder)
     database.close()
     again = Database(str(tmp_path / "db"), embedder, mean_words=1)
@@ -212,13 +218,14 @@ def test_no_query_that_starts_after_an_update_finds_the_old_page(
                 if not versions or min(versions) < least[page]:
                     wrong.append((page, versions, least[page]))
 
-    scale.update(database, [node for page in pages for node in version(page, 0)])
+    for page in pages:
+        database.replace(page, version(page, 0))
     readers = [threading.Thread(target=ask) for _ in range(2)]
     for reader in readers:
         reader.start()
     for number in range(1, 8):
         for page in pages:
-            scale.update(database, version(page, number))
+            database.replace(page, version(page, number))
             current[page] = number
     done.set()
     for reader in readers:
@@ -242,9 +249,85 @@ def test_a_lost_and_a_doubled_vector_are_noticed() -> None:
         scale.gather([part(0, 1), part(1, 2)], 3)
 
 
+@pytest.mark.parametrize("module", ["qdrant_client", "llama_index.vector_stores.qdrant"])
 def test_without_the_extra_one_sentence_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch, embedder: Any
+    monkeypatch: pytest.MonkeyPatch, embedder: Any, module: str
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "qdrant_client", None)
-    with pytest.raises(ScaleError, match=r"-e '\.\[scale\]'"):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ScaleError, match=rf"^{module} is missing \(.*\): run .* -e '\.\[scale\]'"):
         Database(":memory:", embedder)
+
+
+def test_no_nodes_need_no_cluster() -> None:
+    assert list(scale.embed_stream([], "nobody:1")) == []
+
+
+def test_without_ray_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray.data", None)
+    for call in (scale.local_cluster, lambda: next(scale.embed_stream([TextNode()]))):
+        with pytest.raises(ScaleError, match=r"^ray\.data is missing"):
+            call()
+
+
+def test_what_keeps_ray_from_starting_is_said_and_its_noise_is_not(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(ScaleError, match=r"Ray did not start.*\(no port\)"), scale._starting():
+        os.write(2, b"noise")
+        raise OSError("no port")
+    os.write(2, b"heard again")
+    assert capfd.readouterr().err == "heard again"
+
+
+@pytest.mark.parametrize(("slow", "said"), [(2, ""), (3, r"busy machine, try again. \(too slow\)")])
+def test_a_node_that_starts_too_slowly_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, slow: int, said: str
+) -> None:
+    class Cluster:
+        started: ClassVar[list[int]] = []
+        tries = 0
+
+        def add_node(self, num_cpus: int, **_: Any) -> None:
+            self.tries += 1
+            if num_cpus and self.tries <= slow + 1:
+                raise Exception("too slow")
+            self.started.append(num_cpus)
+
+        def wait_for_nodes(self) -> None:
+            assert self.started == [0, 4, 4]
+
+    monkeypatch.setattr(scale.load_ray().cluster_utils, "Cluster", Cluster)
+    with pytest.raises(ScaleError, match=said) if said else nullcontext():
+        scale.local_cluster(machines=2, cores=4)
+
+
+def test_a_collection_of_others_is_left_alone(tmp_path: Path, embedder: Any) -> None:
+    client = qdrant_client.QdrantClient(path=str(tmp_path))
+    types = qdrant_client.models
+    vectors = types.VectorParams(size=8, distance=types.Distance.DOT)
+    client.create_collection("pages", vectors)
+    client.close()
+    with pytest.raises(ScaleError, match="pages was made with another embedder"):
+        Database(str(tmp_path), embedder)
+
+
+def test_a_server_is_asked_by_many_at_once(monkeypatch: pytest.MonkeyPatch, embedder: Any) -> None:
+    asked: dict[str, Any] = {}
+    local = qdrant_client.QdrantClient(":memory:")
+    both = threading.Barrier(2, timeout=10)
+
+    def client(**where: Any) -> Any:
+        asked.update(where)
+        return local
+
+    def count(*_: Any, **__: Any) -> Any:
+        both.wait()  # breaks when one caller waits for the other
+        return SimpleNamespace(count=7)
+
+    monkeypatch.setattr(qdrant_client, "QdrantClient", client)
+    monkeypatch.setattr(local, "count", count)
+    monkeypatch.setenv("QDRANT_API_KEY", "k")
+    database = Database("http://host:6333", embedder)
+    assert asked == {"url": "http://host:6333", "api_key": "k"}
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(len, [database, database])) == [7, 7]
