@@ -111,9 +111,8 @@ def format_sweep(lab: Lab) -> Arms:
 
     for name, chats in prompts.items():
         yield name, partial(lab.write, chats, score, 140)
-    for name in ("instructions", "few-shot"):
-        constrained = partial(lab.write, prompts[name], score, 140, schema=tasks.SCHEMA)
-        yield f"{name}, constrained", constrained
+    constrained = partial(lab.write, prompts["few-shot"], score, 140, schema=tasks.SCHEMA)
+    yield "few-shot, constrained", constrained
     for n, epochs in ((25, 6), (50, 4), (100, 4), (200, 4), (400, 4)):
         examples = [tasks.ticket_chat(ticket, learned=True) for ticket in learn[:n]]
         recipe = Recipe(epochs=epochs, tokens_per_step=1024)
@@ -132,11 +131,13 @@ def voice_sweep(lab: Lab) -> Arms:
     near = np.argsort(-(lab.embedder.encode([brief.brief for brief in held]) @ rules.T))
     best = [[tasks.RULES[place] for place in sorted(row[:5])] for row in near]
     asked = [tasks.email_chat(brief) for brief in held]
+    guide = "\n".join([f"{tasks.EMAIL} Keep these rules:", *tasks.RULES])
     prompts = {
         "bare": [tasks.turns(tasks.EMAIL, brief.brief) for brief in held],
         "guide, 5 rules": [tasks.guided_chat(*pair) for pair in zip(held, best, strict=True)],
         "guide, all rules": [tasks.guided_chat(brief, tasks.RULES) for brief in held],
         "few-shot": [tasks.few_shot(tasks.EMAIL, shots, chat) for chat in asked],
+        "guide and few-shot": [tasks.few_shot(guide, shots, chat) for chat in asked],
     }
 
     def score(texts: list[str]) -> Scores:
@@ -179,7 +180,6 @@ def voice_sweep(lab: Lab) -> Arms:
             return checked(asked)
 
     yield "LoRA, 500, checked", learned_and_checked
-    yield "few-shot, checked", partial(checked, prompts["few-shot"])
 
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
