@@ -113,9 +113,9 @@ def format_sweep(lab: Lab) -> Arms:
         yield name, partial(lab.write, chats, score, 140)
     constrained = partial(lab.write, prompts["few-shot"], score, 140, schema=tasks.SCHEMA)
     yield "few-shot, constrained", constrained
-    for n, epochs in ((25, 6), (50, 4), (100, 4), (200, 4), (400, 4)):
+    recipe = Recipe(rank=32, alpha=64, epochs=4, tokens_per_step=1024)
+    for n in (50, 100, 400):
         examples = [tasks.ticket_chat(ticket, learned=True) for ticket in learn[:n]]
-        recipe = Recipe(rank=32, alpha=64, epochs=epochs, tokens_per_step=1024)
         yield f"LoRA, {n}", partial(lab.learn, examples, recipe, asked, score, 140)
     valid = partial(lab.learn, examples, recipe, asked, score, 140, schema=tasks.SCHEMA)
     yield "LoRA, 400, constrained", valid
