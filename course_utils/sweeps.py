@@ -104,6 +104,7 @@ def format_sweep(lab: Lab) -> Arms:
         "zero-shot": [tasks.turns(tasks.TICKET, ticket.message) for ticket in test],
         "instructions": [tasks.instructed_chat(ticket) for ticket in test],
         "few-shot": [tasks.few_shot(tasks.TICKET, shots, chat) for chat in asked],
+        "few-shot, four": [tasks.few_shot(tasks.TICKET, shots[:4], chat) for chat in asked],
     }
 
     def score(texts: list[str]) -> Scores:
@@ -111,8 +112,9 @@ def format_sweep(lab: Lab) -> Arms:
 
     for name, chats in prompts.items():
         yield name, partial(lab.write, chats, score, 140)
-    constrained = partial(lab.write, prompts["few-shot"], score, 140, schema=tasks.SCHEMA)
-    yield "few-shot, constrained", constrained
+    for name in ("few-shot", "few-shot, four"):
+        constrained = partial(lab.write, prompts[name], score, 140, schema=tasks.SCHEMA)
+        yield f"{name}, constrained", constrained
     recipe = Recipe(rank=32, alpha=64, epochs=4, tokens_per_step=1024)
     for n in (50, 100, 400):
         examples = [tasks.ticket_chat(ticket, learned=True) for ticket in learn[:n]]
