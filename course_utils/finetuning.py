@@ -15,6 +15,7 @@ import math
 import random
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -30,6 +31,9 @@ from peft.tuners.lora import Linear as LoraLinear
 
 from course_utils.models import LanguageModel, cache_dir, release_memory, weights_digest
 from course_utils.progress import progress
+
+# peft asks transformers by an old name, and a learner can do nothing about it.
+warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
 
 Chat = list[dict[str, str]]
 ENGINE = 1  # part of every adapter's key: raise it when the code trains differently

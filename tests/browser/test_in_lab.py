@@ -251,4 +251,4 @@ def test_choosing_another_case_shows_another_one(lab: Lab, page: Any) -> None:
         for button in ("Decide", "Write"):
             if view.get_by_role("button", name=button).count():
                 view.get_by_role("button", name=button).click()
-        expect(said).not_to_have_text(before, use_inner_text=True)
+        expect(said).not_to_have_text(before, use_inner_text=True, timeout=60_000)
