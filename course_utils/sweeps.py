@@ -62,14 +62,18 @@ class Lab:
         return load_embedder()
 
     def some(self, items: Sequence[T], most: int | None = None) -> list[T]:
-        """The first of some items: all that are wanted, or four in a small sweep."""
-        return list(items[: 4 if self.small else most])
+        """The first of some items: all that are wanted, or two in a small sweep."""
+        return list(items[: 2 if self.small else most])
+
+    def length(self, new: int) -> int:
+        """How many tokens to write at most."""
+        return 8 if self.small else new
 
     def write(
         self, chats: list[Chat], score: Callable[[list[str]], Scores], new: int, **settings: Any
     ) -> dict[str, Any]:
         """Let the model answer, and score it; seconds are for one answer in a batch, and alone."""
-        new = 24 if self.small else new
+        new = self.length(new)
         began = time.perf_counter()
         texts = generate(self.llm, chats, new, 16384, shared_prefix=True, **settings)
         batched = (time.perf_counter() - began) / len(chats)
@@ -154,8 +158,8 @@ def voice_sweep(lab: Lab) -> Arms:
 
     def checked(chats: list[Chat]) -> dict[str, Any]:
         """Greedy first; what breaks a rule is written again, up to four times, by drawing."""
-        began, tries = time.perf_counter(), 0
-        texts = generate(lab.llm, chats, 160, 16384, shared_prefix=True)
+        began, tries, new = time.perf_counter(), 0, lab.length(160)
+        texts = generate(lab.llm, chats, new, 16384, shared_prefix=True)
         for seed in range(1, 5):
             wrong = [
                 place
@@ -167,7 +171,7 @@ def voice_sweep(lab: Lab) -> Arms:
             tries += len(wrong)
             again = [chats[place] for place in wrong]
             drawn = generate(
-                lab.llm, again, 160, 16384, shared_prefix=True, temperature=0.7, seed=seed
+                lab.llm, again, new, 16384, shared_prefix=True, temperature=0.7, seed=seed
             )
             for place, text in zip(wrong, drawn, strict=True):
                 if all(emails.check(text, held[place].fields).values()):
@@ -289,7 +293,7 @@ def run(name: str, small: bool = False, out: Path | None = None) -> Path:
 
     Args:
         name: a key of ``SWEEPS``.
-        small: four items, one epoch and a few tokens each, to see that it works.
+        small: two items, one epoch and a few tokens each, to see that it works.
         out: the file; default ``notebooks/sweeps/NAME.json``, or one in the cache for a small run.
 
     Raises:
