@@ -22,6 +22,7 @@ import random
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
@@ -44,6 +45,9 @@ from course_utils.models import (
     weights_digest,
 )
 from course_utils.progress import progress
+
+# peft asks transformers by an old name, and a learner can do nothing about it.
+warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
 
 Chat = list[dict[str, str]]
 ENGINE = 1  # part of every adapter's key: raise it when the code trains differently
@@ -423,7 +427,7 @@ class _Run:
         self.steps = plan([len(row.ids) for row in rows], recipe)
         self.weights = [p for p in llm.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(self.weights, weight_decay=0.0)
-        self.best = [weight.detach().clone() for weight in self.weights]
+        self.best: list[torch.Tensor] = []  # filled where there are dev examples to choose by
         self.history: list[dict[str, float]] = []
         self.tokens, self.seconds = 0, 0.0
         self._restore()
@@ -447,8 +451,8 @@ class _Run:
                     self._save()
                     last_saved = time.monotonic()
         with torch.no_grad():
-            for weight, best in zip(self.weights, self.best, strict=True):
-                weight.copy_(best if self.held else weight)
+            for weight, best in zip(self.weights, self.best, strict=bool(self.held)):
+                weight.copy_(best)
         return {"history": self.history, "tokens": self.tokens, "seconds": round(self.seconds, 2)}
 
     def _step(self, number: int) -> float:

@@ -182,6 +182,11 @@ def test_no_right_answer_is_not_certainty() -> None:
     assert estimate([1] * 136).low == pytest.approx(1 - none.high)
 
 
+def test_a_share_lies_in_its_interval_for_every_n() -> None:
+    for made in (estimate([value] * n) for value in (0, 1) for n in range(1, 400)):
+        assert 0 <= made.low <= made.value <= made.high <= 1  # in floating point, too
+
+
 def test_pairing_narrows_the_interval() -> None:
     rng = np.random.default_rng(2)
     before = rng.random(200)
