@@ -181,13 +181,14 @@ def index(
     workers: Annotated[int, typer.Option(help="processes that embed, a core each")] = 2,
 ) -> None:
     """Cut documents, embed them on a cluster, store them; interrupted, run it again to go on."""
-    from course_utils import chunking, corpus, models, scale
+    from course_utils import chunking, corpus, databases, models
 
     documents = corpus.read_folder(folder)
     embedder = models.load_embedder()
     splitter = chunking.SpanSplitter(chunking.packed_blocks(embedder.tokenizer, size=96))
-    where = scale.Database(database, embedder)
-    written = scale.index(splitter.get_nodes_from_documents(documents), where, ray or None, workers)
+    where = databases.Database(database, embedder)
+    nodes = splitter.get_nodes_from_documents(documents)
+    written = databases.index(nodes, where, ray or None, workers)
     typer.echo(f"{written} chunks written; {database} holds {len(where)}.")
     where.close()
 
@@ -205,13 +206,13 @@ def sweep(
 
 def main() -> None:
     """Run the command; what a user can mend is told in one sentence, without a traceback."""
+    from course_utils.clusters import ScaleError
     from course_utils.corpus import CorpusError
     from course_utils.costs import CostError
     from course_utils.decision import DecisionError
     from course_utils.grading.exercises import GradingError
     from course_utils.models import ModelError
     from course_utils.running import RunError
-    from course_utils.scale import ScaleError
 
     told = (ModelError, CorpusError, RunError, GradingError, DecisionError, CostError, ScaleError)
     try:

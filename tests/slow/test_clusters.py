@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from llama_index.core.schema import NodeRelationship, RelatedNodeInfo, TextNode
 
-from course_utils import scale
-from course_utils.scale import Database, DatabaseRetriever
+from course_utils import clusters
+from course_utils.databases import Database, DatabaseRetriever
 
 
 class SlowEmbedder:
@@ -48,8 +48,8 @@ NODES = [
 
 
 def test_no_cluster_at_an_address_is_said_in_a_sentence() -> None:
-    with pytest.raises(scale.ScaleError, match="No Ray cluster answers at"):
-        next(scale.embed_stream(NODES[:1], "127.0.0.1:1"))
+    with pytest.raises(clusters.ScaleError, match="No Ray cluster answers at"):
+        next(clusters.embed_stream(NODES[:1], "127.0.0.1:1"))
 
 
 def test_the_command_goes_on_where_it_was(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_the_command_goes_on_where_it_was(tmp_path: Path) -> None:
     for name in ("lamps", "bays"):
         (tmp_path / "docs" / f"{name}.md").write_text(f"The {name} are charged at night.\n")
     command = [sys.executable, "-m", "course_utils", "index", "docs", "--database", "db"]
-    root = {"PYTHONPATH": str(Path(scale.__file__).parents[1])}
+    root = {"PYTHONPATH": str(Path(clusters.__file__).parents[1])}
     said = []
     for _ in range(2):
         done = subprocess.run(
@@ -101,9 +101,9 @@ def cluster() -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         # Workers unpickle the embedder above, so this file must be theirs too.
         patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
-        made = scale.local_cluster(machines=2)
+        made = clusters.local_cluster(machines=2)
         yield made
-        scale.load_ray().shutdown()
+        clusters.load_ray().shutdown()
         made.shutdown()
 
 
@@ -111,8 +111,8 @@ def test_a_worker_with_another_embedder_is_told_in_a_sentence(
     cluster: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
     load: Any = SlowEmbedder
-    stream = scale.embed_stream(NODES[:40], cluster.address, load=load, fingerprint="another")
-    with pytest.raises(scale.ScaleError, match=r"could not embed: .*another embedder"):
+    stream = clusters.embed_stream(NODES[:40], cluster.address, load=load, fingerprint="another")
+    with pytest.raises(clusters.ScaleError, match=r"could not embed: .*another embedder"):
         next(stream)
     assert capfd.readouterr() == ("", ""), "Ray talks"
 
@@ -123,16 +123,16 @@ def test_a_machine_dies_midway_and_nothing_is_lost_or_doubled(
     machines: list[str] = []
     victim = next(iter(cluster.worker_nodes))
 
-    def parts() -> Iterator[scale.Part]:
+    def parts() -> Iterator[clusters.Part]:
         load: Any = SlowEmbedder
-        stream = scale.embed_stream(NODES, cluster.address, batch=20, load=load)
+        stream = clusters.embed_stream(NODES, cluster.address, batch=20, load=load)
         for number, part in enumerate(stream):
             machines.append(part.machine)
             if number == 8:
                 cluster.remove_node(victim, allow_graceful=False)
             yield part
 
-    vectors = scale.gather(parts(), len(NODES))
+    vectors = clusters.gather(parts(), len(NODES))
     wanted = QuickEmbedder().encode([node.get_content("embed") for node in NODES])  # type: ignore[arg-type]
     assert np.allclose(vectors, wanted)
     assert len(set(machines[:9])) == 2, "both machines had worked"

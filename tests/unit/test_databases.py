@@ -1,16 +1,14 @@
-"""The embedded database with a word embedder; what runs on a cluster is in tests/slow."""
+"""The embedded database with a word embedder; tests/slow kills its writer."""
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,9 +21,10 @@ from llama_index.core.vector_stores import (
     MetadataFilters,
 )
 
-from course_utils import retrieval, scale
+from course_utils import retrieval
+from course_utils.clusters import ScaleError
+from course_utils.databases import Database, DatabaseRetriever
 from course_utils.retrieval import BM25Retriever, DenseRetriever, FusedRetriever
-from course_utils.scale import Database, DatabaseRetriever, Part, ScaleError
 
 TEXTS = [
     "the lantern battery is low",
@@ -234,21 +233,6 @@ def test_no_query_that_starts_after_an_update_finds_the_old_page(
     assert len(database) == len(TEXTS) + 2 * len(pages)
 
 
-def part(*places: int) -> Part:
-    return Part(np.array(places), np.eye(8, dtype=np.float32)[list(places)], "m")
-
-
-def test_parts_come_together_in_order() -> None:
-    assert np.array_equal(scale.gather([part(2, 0), part(1)], 3), np.eye(8)[:3])
-
-
-def test_a_lost_and_a_doubled_vector_are_noticed() -> None:
-    with pytest.raises(ScaleError, match="1 of 3 vectors are missing"):
-        scale.gather([part(2, 0)], 3)
-    with pytest.raises(ScaleError, match="node 1 came twice"):
-        scale.gather([part(0, 1), part(1, 2)], 3)
-
-
 @pytest.mark.parametrize("module", ["qdrant_client", "llama_index.vector_stores.qdrant"])
 def test_without_the_extra_one_sentence_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, embedder: Any, module: str
@@ -256,49 +240,6 @@ def test_without_the_extra_one_sentence_says_what_to_install(
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ScaleError, match=rf"^{module} is missing \(.*\): run .* -e '\.\[scale\]'"):
         Database(":memory:", embedder)
-
-
-def test_no_nodes_need_no_cluster() -> None:
-    assert list(scale.embed_stream([], "nobody:1")) == []
-
-
-def test_without_ray_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ray.data", None)
-    for call in (scale.local_cluster, lambda: next(scale.embed_stream([TextNode()]))):
-        with pytest.raises(ScaleError, match=r"^ray\.data is missing"):
-            call()
-
-
-def test_what_keeps_ray_from_starting_is_said_and_its_noise_is_not(
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    with pytest.raises(ScaleError, match=r"Ray did not start.*\(no port\)"), scale._starting():
-        os.write(2, b"noise")
-        raise OSError("no port")
-    os.write(2, b"heard again")
-    assert capfd.readouterr().err == "heard again"
-
-
-@pytest.mark.parametrize(("slow", "said"), [(2, ""), (3, r"busy machine, try again. \(too slow\)")])
-def test_a_node_that_starts_too_slowly_is_tried_again(
-    monkeypatch: pytest.MonkeyPatch, slow: int, said: str
-) -> None:
-    class Cluster:
-        started: ClassVar[list[int]] = []
-        tries = 0
-
-        def add_node(self, num_cpus: int, **_: Any) -> None:
-            self.tries += 1
-            if num_cpus and self.tries <= slow + 1:
-                raise Exception("too slow")
-            self.started.append(num_cpus)
-
-        def wait_for_nodes(self) -> None:
-            assert self.started == [0, 4, 4]
-
-    monkeypatch.setattr(scale.load_ray().cluster_utils, "Cluster", Cluster)
-    with pytest.raises(ScaleError, match=said) if said else nullcontext():
-        scale.local_cluster(machines=2, cores=4)
 
 
 def test_a_collection_of_others_is_left_alone(tmp_path: Path, embedder: Any) -> None:
