@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import limits
@@ -18,6 +19,7 @@ from course_utils.grading.exercises import load, rebuilt_names
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MOST_BYTES = 1.8e9
+EXEMPT = "10_beyond_one_machine"  # beside its kernel Ray's processes take 3.3 GB; not for Binder
 
 
 @pytest.fixture(scope="module")
@@ -36,20 +38,22 @@ def test_outputs_are_as_stored_claims_hold_and_memory_suffices(
 ) -> None:
     lines, log = run_of / f"{path.stem}.jsonl", run_of / f"{path.stem}.log"
     env = os.environ | {"COURSE_LEDGER": str(lines), "COURSE_PROGRESS": "0"}
+    most, limit = limits.MOST_BYTES, f"at most {limits.MOST_BYTES / 1e9:g}, by {way.name}"
+    if path.stem == EXEMPT:
+        way, most, limit = limits.Way("nothing", []), sys.maxsize, "no limit"
     with log.open("wb") as out:
         status, resident = limits.run(
-            nbval(path), way, cwd=ROOT, env=env, stdout=out, stderr=subprocess.STDOUT
+            nbval(path), way, most, cwd=ROOT, env=env, stdout=out, stderr=subprocess.STDOUT
         )
     assert status == 0, (
-        f"{resident / 1e9:.2f} GB of {limits.MOST_BYTES / 1e9:g}\n"
-        + log.read_text(errors="replace")[-10000:]
+        f"{resident / 1e9:.2f} GB ({limit})\n" + log.read_text(errors="replace")[-10000:]
     )
     measured = claims.read_lines(lines)[path.stem]
     with capsys.disabled():
         print(
             f"\n{path.stem}: {measured['seconds']:.0f} s, "
             f"peak {measured['peak_bytes'] / 1e9:.2f} GB, {resident / 1e9:.2f} with what runs it "
-            f"(at most {limits.MOST_BYTES / 1e9:g}, by {way.name}), "
+            f"({limit}), "
             f"network {'cut off' if can_cut() else 'NOT cut off: no namespaces here'}"
         )
     assert measured["peak_bytes"] < MOST_BYTES
