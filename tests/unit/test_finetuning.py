@@ -352,6 +352,7 @@ def test_gpus_are_taken_when_there_is_one_for_each_process(
     assert finetuning._has_gpu() == bool(taken)
 
 
+@pytest.mark.slow
 def test_two_processes_train_what_one_does(llm: LanguageModel, tmp_path: Path) -> None:
     """Some steps have one pass: a process then has nothing to read."""
     llm.model.save_pretrained(tmp_path / "model")
