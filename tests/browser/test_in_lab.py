@@ -63,6 +63,8 @@ EXPLORERS = [
     "widgets.rerank_explorer(words, Lengths(), questions)",
     "widgets.chunk_explorer({p.node_id: p for p in pages}, questions, {'thirds': lambda size: "
     "lambda text: [(n, n + size) for n in range(0, len(text), size)]})",
+    "from course_utils import sizing\n"
+    "widgets.size_calculator(sizing.Costs(5, 384, 1000, 0.02, 1e-7, 0.01))",
     "widgets.rag_explorer(letters, models.Endpoint('http://127.0.0.1:9/v1', 'none'), questions)",
 ]
 
