@@ -182,6 +182,13 @@ def test_no_right_answer_is_not_certainty() -> None:
     assert estimate([1] * 136).low == pytest.approx(1 - none.high)
 
 
+def test_a_share_lies_inside_its_interval_in_spite_of_rounding() -> None:
+    for n in range(1, 200):
+        for values in ([0] * n, [1] * n):
+            made = estimate(values)
+            assert 0 <= made.low <= made.value <= made.high <= 1, n
+
+
 def test_pairing_narrows_the_interval() -> None:
     rng = np.random.default_rng(2)
     before = rng.random(200)
