@@ -20,13 +20,14 @@ lab: .venv/lab
 test: check
 	$(BIN)/python -m course_utils models fetch
 	$(BIN)/python -m pytest tests/browser
+	$(BIN)/python -m pytest -m slow tests/unit
 	$(BIN)/python -m pytest tests/slow tests/notebooks
 
 check: .venv/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest tests/unit tests/exercises
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto -m "not slow" tests/unit tests/exercises
 
 run: .venv/test
 	$(BIN)/python -m course_utils run

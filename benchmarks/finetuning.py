@@ -41,7 +41,7 @@ HELD = 40
 
 def measure(small: bool = False) -> list[Row]:
     """Tokens a second, peak memory and held-out loss of each arm, and what bounds ours."""
-    examples = 8 if small else 64
+    examples = 8 if small else 32
     arms: dict[str, Callable[[], Measured]] = {arm: partial(alone, arm, examples) for arm in ARMS}
     measured = in_turns(arms, rounds=1 if small else 3)
     rate = count_operations(examples) / 1e9

@@ -300,8 +300,10 @@ def _wilson(values: np.ndarray, z: float = 1.96) -> Estimate:
     share, n = float(values.mean()), values.size
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    low, high = max(centre - half, 0.0), min(centre + half, 1.0)
-    return Estimate(share, min(low, share), max(high, share), n)  # rounding may pass the share
+    # At a share of 0 or 1 rounding could leave it outside its own interval.
+    return Estimate(
+        share, max(min(centre - half, share), 0.0), min(max(centre + half, share), 1.0), n
+    )
 
 
 def _bootstrap(values: np.ndarray, draws: int = 10_000, seed: int = 0) -> Estimate:

@@ -15,6 +15,7 @@ import math
 import random
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -30,6 +31,9 @@ from peft.tuners.lora import Linear as LoraLinear
 
 from course_utils.models import LanguageModel, cache_dir, release_memory, weights_digest
 from course_utils.progress import progress
+
+# peft asks transformers by an old name, and a learner can do nothing about it.
+warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
 
 Chat = list[dict[str, str]]
 ENGINE = 1  # part of every adapter's key: raise it when the code trains differently
@@ -403,7 +407,7 @@ class _Run:
         self.steps = plan([len(row.ids) for row in rows], recipe)
         self.weights = [p for p in llm.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(self.weights, weight_decay=0.0)
-        self.best = [weight.detach().clone() for weight in self.weights]
+        self.best: list[torch.Tensor] = []  # filled where there are dev examples to choose by
         self.history: list[dict[str, float]] = []
         self.tokens, self.seconds = 0, 0.0
         self._restore()
@@ -427,8 +431,8 @@ class _Run:
                     self._save()
                     last_saved = time.monotonic()
         with torch.no_grad():
-            for weight, best in zip(self.weights, self.best, strict=True):
-                weight.copy_(best if self.held else weight)
+            for weight, best in zip(self.weights, self.best, strict=bool(self.held)):
+                weight.copy_(best)
         return {"history": self.history, "tokens": self.tokens, "seconds": round(self.seconds, 2)}
 
     def _step(self, number: int) -> float:

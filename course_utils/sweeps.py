@@ -75,14 +75,18 @@ class Lab:
         return load_embedder()
 
     def some(self, items: Sequence[T], most: int | None = None) -> list[T]:
-        """The first of some items: all that are wanted, or four in a small sweep."""
-        return list(items[: 4 if self.small else most])
+        """The first of some items: all that are wanted, or two in a small sweep."""
+        return list(items[: 2 if self.small else most])
+
+    def length(self, new: int) -> int:
+        """How many tokens to write at most."""
+        return 8 if self.small else new
 
     def write(
         self, chats: list[Chat], score: Callable[[list[str]], Scores], new: int, **settings: Any
     ) -> dict[str, Any]:
         """Let the model answer, and score it; seconds are for one answer in a batch, and alone."""
-        new = 24 if self.small else new
+        new = self.length(new)
         began = time.perf_counter()
         texts = generate(self.llm, chats, new, 16384, shared_prefix=True, **settings)
         batched = (time.perf_counter() - began) / len(chats)
@@ -117,6 +121,7 @@ def format_sweep(lab: Lab) -> Arms:
         "zero-shot": [tasks.turns(tasks.TICKET, ticket.message) for ticket in test],
         "instructions": [tasks.instructed_chat(ticket) for ticket in test],
         "few-shot": [tasks.few_shot(tasks.TICKET, shots, chat) for chat in asked],
+        "few-shot, four": [tasks.few_shot(tasks.TICKET, shots[:4], chat) for chat in asked],
     }
 
     def score(texts: list[str]) -> Scores:
@@ -124,12 +129,12 @@ def format_sweep(lab: Lab) -> Arms:
 
     for name, chats in prompts.items():
         yield name, partial(lab.write, chats, score, 140)
-    for name in ("instructions", "few-shot"):
+    for name in ("few-shot", "few-shot, four"):
         constrained = partial(lab.write, prompts[name], score, 140, schema=tasks.SCHEMA)
         yield f"{name}, constrained", constrained
-    for n, epochs in ((25, 6), (50, 4), (100, 4), (200, 4), (400, 4)):
+    recipe = Recipe(rank=32, alpha=64, epochs=4, tokens_per_step=1024)
+    for n in (50, 100, 400):
         examples = [tasks.ticket_chat(ticket, learned=True) for ticket in learn[:n]]
-        recipe = Recipe(epochs=epochs, tokens_per_step=1024)
         yield f"LoRA, {n}", partial(lab.learn, examples, recipe, asked, score, 140)
     valid = partial(lab.learn, examples, recipe, asked, score, 140, schema=tasks.SCHEMA)
     yield "LoRA, 400, constrained", valid
@@ -145,11 +150,13 @@ def voice_sweep(lab: Lab) -> Arms:
     near = np.argsort(-(lab.embedder.encode([brief.brief for brief in held]) @ rules.T))
     best = [[tasks.RULES[place] for place in sorted(row[:5])] for row in near]
     asked = [tasks.email_chat(brief) for brief in held]
+    guide = "\n".join([f"{tasks.EMAIL} Keep these rules:", *tasks.RULES])
     prompts = {
         "bare": [tasks.turns(tasks.EMAIL, brief.brief) for brief in held],
         "guide, 5 rules": [tasks.guided_chat(*pair) for pair in zip(held, best, strict=True)],
         "guide, all rules": [tasks.guided_chat(brief, tasks.RULES) for brief in held],
         "few-shot": [tasks.few_shot(tasks.EMAIL, shots, chat) for chat in asked],
+        "guide and few-shot": [tasks.few_shot(guide, shots, chat) for chat in asked],
     }
 
     def score(texts: list[str]) -> Scores:
@@ -164,8 +171,8 @@ def voice_sweep(lab: Lab) -> Arms:
 
     def checked(chats: list[Chat]) -> dict[str, Any]:
         """Greedy first; what breaks a rule is written again, up to four times, by drawing."""
-        began, tries = time.perf_counter(), 0
-        texts = generate(lab.llm, chats, 160, 16384, shared_prefix=True)
+        began, tries, new = time.perf_counter(), 0, lab.length(160)
+        texts = generate(lab.llm, chats, new, 16384, shared_prefix=True)
         for seed in range(1, 5):
             wrong = [
                 place
@@ -177,7 +184,7 @@ def voice_sweep(lab: Lab) -> Arms:
             tries += len(wrong)
             again = [chats[place] for place in wrong]
             drawn = generate(
-                lab.llm, again, 160, 16384, shared_prefix=True, temperature=0.7, seed=seed
+                lab.llm, again, new, 16384, shared_prefix=True, temperature=0.7, seed=seed
             )
             for place, text in zip(wrong, drawn, strict=True):
                 if all(emails.check(text, held[place].fields).values()):
@@ -192,7 +199,6 @@ def voice_sweep(lab: Lab) -> Arms:
             return checked(asked)
 
     yield "LoRA, 500, checked", learned_and_checked
-    yield "few-shot, checked", partial(checked, prompts["few-shot"])
 
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
@@ -535,7 +541,7 @@ def run(name: str, small: bool = False, out: Path | None = None) -> Path:
 
     Args:
         name: a key of ``SWEEPS``.
-        small: four items, one epoch and a few tokens each, to see that it works.
+        small: two items, one epoch and a few tokens each, to see that it works.
         out: the file; default ``notebooks/sweeps/NAME.json``, or one in the cache for a small run.
 
     Raises:

@@ -31,6 +31,14 @@ CHOOSERS = [
     "asked = [q for q in corpus.load_questions('dev') if q.gold and q.gold[0].page in pages][:2]\n"
     "given = [generation.Answer('Monday', q.gold[0].page) for q in asked]\n"
     "widgets.failure_browser(pages, asked, given, ['not retrieved', 'read wrongly'])",
+    "from course_utils import finetuning, models\n"
+    "llm = models.load_generator()\n"
+    "def learned(answer):\n"
+    "    roles = {'user': 'Hello', 'assistant': answer}\n"
+    "    chat = [{'role': role, 'content': text} for role, text in roles.items()]\n"
+    "    return finetuning.train(llm, [chat], finetuning.Recipe(epochs=1))\n"
+    "tasks = {name: (learned(name), 'Answer.', f'Say {name}') for name in ('yes', 'no')}\n"
+    "widgets.adapter_explorer(llm, tasks, max_new_tokens=4)",
 ]
 EXPLORERS = [
     "from course_utils import corpus, models, retrieval, widgets\n"
@@ -240,6 +248,7 @@ def test_choosing_another_case_shows_another_one(lab: Lab, page: Any) -> None:
         said = view.locator(".widget-html").last
         before = said.inner_text()
         view.locator("select").first.select_option(index=1)
-        if view.get_by_role("button", name="Decide").count():
-            view.get_by_role("button", name="Decide").click()
-        expect(said).not_to_have_text(before, use_inner_text=True)
+        for button in ("Decide", "Write"):
+            if view.get_by_role("button", name=button).count():
+                view.get_by_role("button", name=button).click()
+        expect(said).not_to_have_text(before, use_inner_text=True, timeout=60_000)

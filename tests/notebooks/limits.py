@@ -4,9 +4,10 @@
 
 All notebooks when none is given. The limit, 2 GB, holds for the kernel and what runs it together,
 as Binder's holds for the kernel and JupyterLab. The first way that the system allows is taken, and
-named: a systemd scope, a cgroup of version 2, or, for each process alone, a limit on its writable
-private memory. In each way the resident memory of all of them is sampled ten times a second, and
-they are ended when it passes the limit.
+named: a systemd scope, a cgroup of version 2, or nothing but what is done in each way: the resident
+memory of all of them is sampled ten times a second, and they are ended when it passes the limit.
+Between two samples a limit of twice as much on each process's writable memory holds, which counts
+what is reserved and not only what is used.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def find_way(most_bytes: int = MOST_BYTES) -> Way:
             with contextlib.suppress(OSError):  # there is none without swap
                 (group / "memory.swap.max").write_text("0")
             return Way("a cgroup", [*ENTER, str(group / "cgroup.procs")])
-    return Way("a limit on each process's writable memory", [*LOWER, str(most_bytes // 1024)])
+    return Way("sampling its resident memory", [*LOWER, str(2 * most_bytes // 1024)])
 
 
 def run(

@@ -1,4 +1,4 @@
-"""nbval, strictly, on every notebook: cold kernel, no network, one process a notebook."""
+"""nbval, strictly, on every notebook: cold kernel, no network, memory limited, one at a time."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import subprocess
 from pathlib import Path
 
+import limits
 import pytest
 from offline import can_cut, nbval
 
@@ -24,24 +25,31 @@ def run_of(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("ledger")
 
 
+@pytest.fixture(scope="module")
+def way() -> limits.Way:
+    return limits.find_way()
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_outputs_are_as_stored_claims_hold_and_memory_suffices(
-    path: Path, run_of: Path, capsys: pytest.CaptureFixture[str]
+    path: Path, run_of: Path, way: limits.Way, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lines = run_of / f"{path.stem}.jsonl"
-    done = subprocess.run(
-        nbval(path),
-        cwd=ROOT,
-        env=os.environ | {"COURSE_LEDGER": str(lines), "COURSE_PROGRESS": "0"},
-        capture_output=True,
-        text=True,
+    lines, log = run_of / f"{path.stem}.jsonl", run_of / f"{path.stem}.log"
+    env = os.environ | {"COURSE_LEDGER": str(lines), "COURSE_PROGRESS": "0"}
+    with log.open("wb") as out:
+        status, resident = limits.run(
+            nbval(path), way, cwd=ROOT, env=env, stdout=out, stderr=subprocess.STDOUT
+        )
+    assert status == 0, (
+        f"{resident / 1e9:.2f} GB of {limits.MOST_BYTES / 1e9:g}\n"
+        + log.read_text(errors="replace")[-10000:]
     )
-    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
     measured = claims.read_lines(lines)[path.stem]
     with capsys.disabled():
         print(
             f"\n{path.stem}: {measured['seconds']:.0f} s, "
-            f"peak {measured['peak_bytes'] / 1e9:.2f} GB, "
+            f"peak {measured['peak_bytes'] / 1e9:.2f} GB, {resident / 1e9:.2f} with what runs it "
+            f"(at most {limits.MOST_BYTES / 1e9:g}, by {way.name}), "
             f"network {'cut off' if can_cut() else 'NOT cut off: no namespaces here'}"
         )
     assert measured["peak_bytes"] < MOST_BYTES

@@ -42,4 +42,4 @@ def test_a_small_sweep_runs_and_goes_on_where_it_was(name: str, tmp_path: Path) 
     stored = json.loads(out.read_text())
     assert stored["small"] and stored["date"] and stored["versions"]["torch"]
     for label, arm in stored["arms"].items():
-        assert {len(scores) for scores in arm["scores"].values()} == {4}, label
+        assert {len(scores) for scores in arm["scores"].values()} == {2}, label

@@ -222,6 +222,7 @@ def solved_copy(notebook: str, folder: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("notebook", sorted({e.notebook for e in load().values()}))
 def test_a_solved_copy_reaches_the_maximum(notebook: str, tmp_path: Path) -> None:
     """Its exercise cells over the rebuilt names of the rest; Check is pressed in each."""

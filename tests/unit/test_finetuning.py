@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import WORDS
 from hypothesis import given
 from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
@@ -47,14 +46,14 @@ def weights_of(adapter: finetuning.Adapter) -> bytes:
 
 def test_the_prompt_is_not_learned_and_the_end_of_an_answer_is(llm: LanguageModel) -> None:
     row = finetuning.encode(llm, ask("lampd", "1 2"))
-    words = [WORDS[i] for i in row.ids]
+    words = llm.tokenizer.convert_ids_to_tokens(row.ids)
     assert [w for w, yes in zip(words, row.learned, strict=True) if yes] == ["1", "2", "</s>"]
     assert words[:3] == ["<s>", "user", "what"]
 
 
 def test_every_turn_of_the_assistant_is_learned(llm: LanguageModel) -> None:
     row = finetuning.encode(llm, ask("lampd", "1 2") + ask("ferry", "3"))
-    words = [WORDS[i] for i in row.ids]
+    words = llm.tokenizer.convert_ids_to_tokens(row.ids)
     learned = [w for w, yes in zip(words, row.learned, strict=True) if yes]
     assert learned == ["1", "2", "</s>", "3", "</s>"]
     prompt = llm.tokenizer.apply_chat_template(
