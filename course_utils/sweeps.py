@@ -46,7 +46,14 @@ from course_utils.generation import (
     rag_chat,
     read_with,
 )
-from course_utils.models import LanguageModel, ModelError, cache_dir, load_embedder, load_generator
+from course_utils.models import (
+    LanguageModel,
+    ModelError,
+    cache_dir,
+    load_embedder,
+    load_generator,
+    weights_digest,
+)
 from course_utils.progress import progress
 from course_utils.retrieval import BM25Retriever, DenseRetriever, FusedRetriever
 from course_utils.running import RunError
@@ -69,6 +76,11 @@ class Lab:
         if not isinstance(llm, LanguageModel):
             raise ModelError("A sweep trains, which needs a local model: unset COURSE_GENERATOR.")
         self.llm = llm
+
+    @cached_property
+    def key(self) -> str:
+        """Tells the results of one model and size of run from those of another."""
+        return weights_digest(self.llm.model)[:12] + ("-small" if self.small else "")
 
     @cached_property
     def embedder(self) -> Any:
@@ -537,7 +549,7 @@ class SweepError(RunError):
 
 
 def run(name: str, small: bool = False, out: Path | None = None) -> Path:
-    """Run a sweep, arm by arm; one that was interrupted goes on.
+    """Run a sweep, arm by arm; one that was interrupted with the same model goes on.
 
     Args:
         name: a key of ``SWEEPS``.
@@ -551,10 +563,11 @@ def run(name: str, small: bool = False, out: Path | None = None) -> Path:
         raise SweepError(f"There is no sweep {name!r}: use one of {', '.join(SWEEPS)}.")
     folder = cache_dir() / "sweeps"
     folder.mkdir(exist_ok=True)
-    partial = folder / f"{name}{'-small' if small else ''}.partial"
+    lab = Lab(small)
+    partial = folder / f"{name}-{lab.key}.partial"
     out = out or (folder / f"{name}-small.json" if small else STORED / f"{name}.json")
     arms: dict[str, Any] = json.loads(partial.read_text()) if partial.exists() else {}
-    for label, arm in SWEEPS[name](Lab(small)):
+    for label, arm in SWEEPS[name](lab):
         if label not in arms:
             arms[label] = arm()
             whole = partial.with_suffix(".writing")

@@ -1,13 +1,10 @@
-"""Run notebooks as nbval does, under a hard memory limit and without a network.
+"""Run a command under a hard memory limit.
 
-    python tests/notebooks/limits.py [NOTEBOOK.ipynb …]
-
-All notebooks when none is given. The limit, 2 GB, holds for the kernel and what runs it together,
-as Binder's holds for the kernel and JupyterLab. The first way that the system allows is taken, and
-named: a systemd scope, a cgroup of version 2, or nothing but what is done in each way: the resident
-memory of all of them is sampled ten times a second, and they are ended when it passes the limit.
-Between two samples a limit of twice as much on each process's writable memory holds, which counts
-what is reserved and not only what is used.
+The limit, 2 GB, holds for a notebook's kernel and what runs it together, as Binder's holds for the
+kernel and JupyterLab. It is enforced by a systemd scope or a cgroup of version 2, where there is
+one. In every case the resident memory of all processes is sampled ten times a second, and they are
+ended when it passes the limit; between two samples each process may write to twice as much, which
+counts what is reserved and not only what is used.
 """
 
 from __future__ import annotations
@@ -15,16 +12,11 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from offline import can_cut, nbval
-
-from course_utils import claims
 
 MOST_BYTES = 2_000_000_000
 CGROUPS = Path("/sys/fs/cgroup")
@@ -93,33 +85,3 @@ def run(
                         process.kill()
         time.sleep(0.1)
     return child.returncode, peak
-
-
-def main(notebooks: list[Path]) -> int:
-    """Run them one after the other; 1 when one failed."""
-    way = find_way()
-    network = "cut off" if can_cut() else "NOT cut off: no namespaces here"
-    print(f"{MOST_BYTES / 1e9:g} GB by {way.name}; network {network}", flush=True)
-    failed = 0
-    for path in notebooks:
-        began = time.monotonic()
-        with tempfile.TemporaryDirectory() as folder:
-            lines, log = Path(folder) / "claims.jsonl", Path(folder) / "log.txt"
-            with log.open("wb") as out:
-                env = os.environ | {"COURSE_LEDGER": str(lines), "COURSE_PROGRESS": "0"}
-                status, peak = run(nbval(path), way, stdout=out, stderr=subprocess.STDOUT, env=env)
-            kernel = claims.read_lines(lines).get(path.stem, {}).get("peak_bytes", 0)
-            if status:
-                failed = 1
-                print(log.read_text(errors="replace")[-4000:])
-        print(
-            f"{path.stem}: {'FAILED' if status else 'passed'}, {time.monotonic() - began:.0f} s, "
-            f"peak {peak / 1e9:.2f} GB in all, kernel {kernel / 1e9:.2f} GB",
-            flush=True,
-        )
-    return failed
-
-
-if __name__ == "__main__":
-    every = sorted((claims.ROOT / "notebooks").glob("*.ipynb"))
-    sys.exit(main([Path(name).resolve() for name in sys.argv[1:]] or every))

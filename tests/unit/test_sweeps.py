@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -76,7 +77,8 @@ def test_an_interrupted_sweep_keeps_the_arms_that_are_done(
             yield name, arm
 
     monkeypatch.setattr(sweeps, "SWEEPS", {"three": arms})
-    monkeypatch.setattr(sweeps, "Lab", lambda small: None)
+    lab = SimpleNamespace(key="one model")
+    monkeypatch.setattr(sweeps, "Lab", lambda small: lab)
     with pytest.raises(KeyboardInterrupt):
         sweeps.run("three", out=tmp_path / "three.json")
     assert not (tmp_path / "three.json").exists()
@@ -87,6 +89,25 @@ def test_an_interrupted_sweep_keeps_the_arms_that_are_done(
     assert stored["date"] and stored["machine"]
     sweeps.run("three", out=tmp_path / "three.json")  # finished: the next run starts anew
     assert ran[4:] == ["a", "b", "c"]
+
+
+def test_the_arms_of_another_model_are_not_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = SimpleNamespace(key="one model")
+
+    def arms(lab: Any) -> sweeps.Arms:
+        yield "a", lambda: {"by": lab.key}
+        if lab.key == "one model":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweeps, "SWEEPS", {"one": arms})
+    monkeypatch.setattr(sweeps, "Lab", lambda small: lab)
+    with pytest.raises(KeyboardInterrupt):
+        sweeps.run("one", out=tmp_path / "one.json")
+    lab.key = "another model"
+    out = sweeps.run("one", out=tmp_path / "one.json")
+    assert json.loads(out.read_text())["arms"] == {"a": {"by": "another model"}}
 
 
 def test_unknown_and_missing_sweeps_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
