@@ -433,27 +433,24 @@ def reader_sweep(lab: Lab) -> Arms:
         seconds = round((time.perf_counter() - began) / len(asked), 3)
         return {"scores": tasks.score_reading(answers, asked, hits), "seconds": seconds}
 
-    lessons = {
-        "LoRA": reading_lessons(nodes, search),
-        "LoRA, no rows": reading_lessons(nodes, search, rows=0),
-    }
-    for name in ("LoRA", "copy", "base", "LoRA, no rows"):
+    lessons = reading_lessons(nodes, search)
+    for name in ("LoRA", "copy", "base"):
         for sources, (asked, hits) in settings.items():
-            if name in lessons:
-                arm = partial(read_by_adapter, lab, lessons[name], asked, hits)
+            if name == "LoRA":
+                arm = partial(read_by_adapter, lab, lessons, asked, hits)
             else:
                 reader = CopyReader(lab.llm) if name == "copy" else partial(read_with, lab.llm)
                 arm = partial(read, reader, asked, hits)
             yield f"{name}, {sources}", arm
 
 
-def reading_lessons(nodes: Any, search: Any, rows: int = 40) -> list[Chat]:
+def reading_lessons(nodes: Any, search: Any) -> list[Chat]:
     """The train questions, twice, on what is found for them, and rows of tables on other pages."""
     learn = load_questions("train")
     held = [q for split in ("dev", "test") for q in load_questions(split)]
     apart = {span.page for question in held for span in question.gold}
     found = search.search([question.text for question in learn], 50)
-    lessons = tasks.row_lessons(nodes, apart, rows)
+    lessons = tasks.row_lessons(nodes, apart, most=40)
     for seed in (0, 1):
         lessons += tasks.reading_lessons(learn, found, nodes, seed=seed)
     return lessons
@@ -523,7 +520,7 @@ def mistake_sweep(lab: Lab) -> Arms:
     held = lab.some(load_emails(held_out=True))
     rules = lab.embedder.encode(tasks.RULES)
     near = np.argsort(-(lab.embedder.encode([brief.brief for brief in held]) @ rules.T))
-    for most in (1, 2, 10):
+    for most in (1, 10):
         best = [[tasks.RULES[place] for place in sorted(row[:most])] for row in near]
         chats = [tasks.guided_chat(*pair) for pair in zip(held, best, strict=True)]
         score = partial(tasks.score_emails, briefs=held)
