@@ -94,6 +94,10 @@ class Lab:
         """How many tokens to write at most."""
         return 8 if self.small else new
 
+    def recipe(self, wanted: Recipe) -> Recipe:
+        """A recipe, or the same with one epoch in a small sweep."""
+        return replace(wanted, epochs=1) if self.small else wanted
+
     def write(
         self, chats: list[Chat], score: Callable[[list[str]], Scores], new: int, **settings: Any
     ) -> dict[str, Any]:
@@ -116,8 +120,7 @@ class Lab:
         self, examples: list[Chat], recipe: Recipe, *arguments: Any, **settings: Any
     ) -> dict[str, Any]:
         """Train an adapter, or load it, and ``write`` with it."""
-        recipe = replace(recipe, epochs=1) if self.small else recipe
-        adapter = train(self.llm, self.some(examples), recipe)
+        adapter = train(self.llm, self.some(examples), self.recipe(recipe))
         with attached(self.llm, adapter):
             written = self.write(*arguments, **settings)
         cost = {"train_seconds": adapter.seconds, "train_tokens": adapter.tokens}
@@ -434,10 +437,18 @@ def reader_sweep(lab: Lab) -> Arms:
         return {"scores": tasks.score_reading(answers, asked, hits), "seconds": seconds}
 
     lessons = reading_lessons(nodes, search)
-    for name in ("LoRA", "copy", "base"):
+
+    def copy(asked: Any, hits: Any) -> dict[str, Any]:
+        """The adapter, made to copy."""
+        with attached(lab.llm, train(lab.llm, lab.some(lessons), lab.recipe(LONG))):
+            return read(CopyReader(lab.llm, chat=tasks.copying_chat), asked, hits)
+
+    for name in ("LoRA", "copy", "base", "LoRA, copying"):
         for sources, (asked, hits) in settings.items():
             if name == "LoRA":
                 arm = partial(read_by_adapter, lab, lessons, asked, hits)
+            elif name == "LoRA, copying":
+                arm = partial(copy, asked, hits)
             else:
                 reader = CopyReader(lab.llm) if name == "copy" else partial(read_with, lab.llm)
                 arm = partial(read, reader, asked, hits)

@@ -338,6 +338,12 @@ def reading_chat(
     return turns_on(READ, sources, questions, answers)
 
 
+def copying_chat(question: str, source: str) -> Chat:
+    """The same for one source, and the beginning of an answer to be copied from it."""
+    chat = turns_on(READ, f"[1] {source}", [question])
+    return [*chat, {"role": "assistant", "content": "It is:"}]
+
+
 def read_answer(text: str, nodes: Sequence[NodeWithScore]) -> Answer:
     """What a reader wrote ("28 minutes [2]"), as an answer with its page; a refusal is empty."""
     if text.strip().startswith(NOT_FOUND.rstrip(".")):
