@@ -265,26 +265,24 @@ def mask_check(needed_places, ns):
     assert got == [6, 7, 8], told
 
 
+def _same_places(needed_places, text, said):
+    right, got = mask_solution(text.split()), _places(needed_places, text)
+    assert got == right, f"The chat `{text}` {said}: expected {right}, got `{got}`."
+
+
 def mask_check_turns(needed_places, ns):
     turns = ["system be brief <end>", "user a ? <end>", "assistant b <end>", "user c ? <end>"]
     text = " ".join(f"<start> {turn}" for turn in [*turns, "assistant d e <end>"])
-    right, got = mask_solution(text.split()), _places(needed_places, text)
-    assert got == right, (
-        f"`{text}` has two turns to learn, `b <end>` and `d e <end>`: expected {right}, got "
-        f"`{got}`."
-    )
+    _same_places(needed_places, text, "has two turns to learn, `b <end>` and `d e <end>`")
 
 
 def mask_check_words(needed_places, ns):
+    word = "has a role's name {}, where it is a word like any other"
     for text, said in (
         ("<start> user ask the assistant now <end> <start> assistant no <end>", "in a question"),
         ("<start> user who ? <end> <start> assistant the user or system <end>", "in an answer"),
     ):
-        right, got = mask_solution(text.split()), _places(needed_places, text)
-        assert got == right, (
-            f"`{text}` has a role's name {said}, where it is a word like any other: expected "
-            f"{right}, got `{got}`."
-        )
+        _same_places(needed_places, text, word.format(said))
 
 
 def mask_check_cut(needed_places, ns):
@@ -295,8 +293,7 @@ def mask_check_cut(needed_places, ns):
         ("<start> user a <end>", "has no answer"),
         ("", "is empty"),
     ):
-        right, got = mask_solution(text.split()), _places(needed_places, text)
-        assert got == right, f"A chat that {said}, `{text}`: expected {right}, got `{got}`."
+        _same_places(needed_places, text, said)
 
 
 def mask_wrong(ns):
