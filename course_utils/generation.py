@@ -467,10 +467,21 @@ class CopyReader:
     reads each source alone, may write only what continues a stretch of it, and the answer it is
     surest of wins, with that source's page. What was read is kept: arms that share sources are
     read once.
+
+    Args:
+        llm: a local model.
+        max_new_tokens: length at which an answer is cut off.
+        chat: puts a question and a source as a chat that ends with the beginning of the answer.
     """
 
-    def __init__(self, llm: LanguageModel, max_new_tokens: int = 12) -> None:
+    def __init__(
+        self,
+        llm: LanguageModel,
+        max_new_tokens: int = 12,
+        chat: Callable[[str, str], Chat] | None = None,
+    ) -> None:
         self.llm = llm
+        self.chat = chat or copy_chat
         self.max_new_tokens = max_new_tokens
         self._read: dict[tuple[str, str], Answer] = {}
 
@@ -481,7 +492,7 @@ class CopyReader:
         pairs = [(q, hit) for q, nodes in zip(questions, found, strict=True) for hit in nodes]
         new = {(q, hit.node_id): (q, hit) for q, hit in pairs if (q, hit.node_id) not in self._read}
         sources = [source_text(hit) for _, hit in new.values()]
-        asked = [copy_chat(q, text) for (q, _), text in zip(new.values(), sources, strict=True)]
+        asked = [self.chat(q, text) for (q, _), text in zip(new.values(), sources, strict=True)]
         copied = copy_from(self.llm, asked, sources, self.max_new_tokens)
         for (key, (_, hit)), (text, sureness) in zip(new.items(), copied, strict=True):
             self._read[key] = Answer(text, hit.node.ref_doc_id or hit.node_id, sureness)

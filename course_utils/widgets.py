@@ -21,8 +21,9 @@ from markdown_it import MarkdownIt
 from course_utils import costs, decision, sizing
 from course_utils.chunking import Spans, Splitter
 from course_utils.corpus import Question, Span
-from course_utils.evaluation import CAUSES, page_run
-from course_utils.generation import Answer, Chat, count_tokens, generate, rag_chat
+from course_utils.evaluation import CAUSES, Estimate, page_run
+from course_utils.faults import Faults, FaultySearch, symptoms
+from course_utils.generation import Answer, Chat, Reader, count_tokens, generate, rag_chat
 from course_utils.models import Endpoint, LanguageModel
 from course_utils.reranking import RerankedRetriever, Reranker
 from course_utils.retrieval import DenseRetriever, NodeRetriever, reciprocal_rank_fusion
@@ -312,6 +313,68 @@ def failure_browser(
     return View([kind, choice, view], "failure browser")
 
 
+FAULTS = {
+    "large_chunks": "Chunks of 512 tokens, one in the prompt",
+    "other_embedder": "Questions embedded with another model",
+    "high_threshold": "Nothing below a cosine of 0.5",
+    "reversed_scores": "Distances sorted as if they were similarities",
+}
+
+
+def broken_pipeline_explorer(
+    made: Callable[[Faults], FaultySearch], questions: Sequence[Question], reader: Reader
+) -> View:
+    """Switch faults on; see which metric moves, and what one question is answered.
+
+    Args:
+        made: makes a search with some faults.
+        questions: answerable ones, to measure with and to choose from.
+        reader: who answers, when the button is pressed.
+    """
+    switches = {
+        name: ipw.Checkbox(value=False, description=text, indent=False, layout=WIDE)
+        for name, text in FAULTS.items()
+    }
+    options = [(question.text, i) for i, question in enumerate(questions)]
+    choice = ipw.Dropdown(options=options, description="Question", layout=WIDE)
+    ask = ipw.Button(description="Answer", tooltip="Let the reader answer this question")
+    numbers, answer = ipw.HTML(), ipw.HTML()
+    healthy = symptoms(made(Faults()), questions)
+
+    def search() -> FaultySearch:
+        return made(Faults(**{name: switch.value for name, switch in switches.items()}))
+
+    def show(_: Any = None) -> None:
+        numbers.value = status(moved_html(healthy, symptoms(search(), questions)))
+        answer.value = ""
+
+    def reply(_: Any) -> None:
+        question = questions[choice.value]
+        found = search().search([question.text])
+        said = html.escape(reader([question.text], found)[0].text) or "(nothing)"
+        told = f"<b>Answer:</b> {said}<br><b>Right:</b> {html.escape(question.answer)}"
+        answer.value = status(f"{told}{sources_html(question, found[0], '1 / rank')}")
+
+    for switch in switches.values():
+        switch.observe(guarded(show, numbers), names="value")
+    ask.on_click(guarded(reply, answer))
+    show()
+    rows = [*switches.values(), numbers, choice, ask, answer]
+    return View(rows, "broken pipeline explorer")
+
+
+def moved_html(before: Mapping[str, Estimate], after: Mapping[str, Estimate]) -> str:
+    """Metrics before and after as a table, with a word where the two intervals do not overlap."""
+    rows = ""
+    for name, was in before.items():
+        now = after[name]
+        word = "falls" if now.high < was.low else "rises" if now.low > was.high else ""
+        cells = f"<td>{was}</td><td>{now}</td><td><b>{word}</b></td>"
+        rows += f"<tr><td style='text-align:left'>{html.escape(name)}</td>{cells}</tr>"
+    heads = "".join(f"<th>{head}</th>" for head in ("metric", "healthy", "with these faults", ""))
+    return f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
+
+
 class DecisionHelper(View):
     """The questions as buttons; the decision below them, kept and exported on request."""
 
@@ -525,7 +588,7 @@ def cut_html(page: Document, spans: Spans, gold: Span) -> str:
     return f"<p><b>{title}</b>: {len(spans)} chunks. The gold words: {found}.</p>{body}"
 
 
-def sources_html(question: Question, found: Sequence[NodeWithScore]) -> str:
+def sources_html(question: Question, found: Sequence[NodeWithScore], score: str = "cosine") -> str:
     """Retrieved nodes as a table; those from a page that answers the question are marked."""
     gold = {span.page for span in question.gold}
     rows = "".join(
@@ -534,7 +597,7 @@ def sources_html(question: Question, found: Sequence[NodeWithScore]) -> str:
         f"<td>{'✔ gold page' if hit.node.ref_doc_id in gold else ''}</td></tr>"
         for rank, hit in enumerate(found, start=1)
     )
-    heads = "<th>rank</th><th>cosine</th><th>page</th><th></th>"
+    heads = f"<th>rank</th><th>{score}</th><th>page</th><th></th>"
     return f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
 
 

@@ -39,6 +39,17 @@ CHOOSERS = [
     "    return finetuning.train(llm, [chat], finetuning.Recipe(epochs=1))\n"
     "tasks = {name: (learned(name), 'Answer.', f'Say {name}') for name in ('yes', 'no')}\n"
     "widgets.adapter_explorer(llm, tasks, max_new_tokens=4)",
+    "from course_utils import faults\n"
+    "import numpy as np\n"
+    "class Letters:\n"
+    "    fingerprint, tokenizer = 'letters', models.load_embedder().tokenizer\n"
+    "    def encode(self, texts):\n"
+    "        rows = np.array([[t.count(c) + .1 for c in 'abcdefgh'] for t in texts], 'float32')\n"
+    "        return rows / np.linalg.norm(rows, axis=1, keepdims=True)\n"
+    "def reader(texts, found): return [generation.Answer(found[0][0].text)]\n"
+    "asked = [q for q in corpus.load_questions('train') if q.gold and q.gold[0].page in pages]\n"
+    "made = faults.workshop([*pages.values()], Letters())\n"
+    "widgets.broken_pipeline_explorer(made, asked[:4], reader)",
 ]
 EXPLORERS = [
     "from course_utils import corpus, models, retrieval, widgets\n"
@@ -250,7 +261,9 @@ def test_choosing_another_case_shows_another_one(lab: Lab, page: Any) -> None:
         said = view.locator(".widget-html").last
         before = said.inner_text()
         view.locator("select").first.select_option(index=1)
-        for button in ("Decide", "Write"):
+        for switch in view.get_by_role("checkbox").all()[:1]:
+            switch.check()
+        for button in ("Decide", "Write", "Answer"):
             if view.get_by_role("button", name=button).count():
                 view.get_by_role("button", name=button).click()
         expect(said).not_to_have_text(before, use_inner_text=True, timeout=60_000)
