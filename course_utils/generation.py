@@ -460,6 +460,21 @@ def cite(texts: Sequence[str], found: Sequence[Sequence[NodeWithScore]]) -> list
     ]
 
 
+def source_text(hit: NodeWithScore) -> str:
+    """A node as a source: its title and its text."""
+    return f"{hit.node.metadata.get('title', '')}\n{hit.node.get_content().strip()}"
+
+
+def copy_chat(question: str, source: str) -> Chat:
+    """The question before and after one source, and the beginning of the answer."""
+    asked = f"Question: {question}"
+    content = f"{asked}\n\nText: {source}\n\n{asked}\nThe answer, copied from the text:"
+    return [
+        {"role": "user", "content": content},
+        {"role": "assistant", "content": "The answer is:"},
+    ]
+
+
 class CopyReader:
     """Answers with words copied out of one source: those that the model finds likeliest.
 
@@ -478,10 +493,10 @@ class CopyReader:
         self,
         llm: LanguageModel,
         max_new_tokens: int = 12,
-        chat: Callable[[str, str], Chat] | None = None,
+        chat: Callable[[str, str], Chat] = copy_chat,
     ) -> None:
         self.llm = llm
-        self.chat = chat or copy_chat
+        self.chat = chat
         self.max_new_tokens = max_new_tokens
         self._read: dict[tuple[str, str], Answer] = {}
 
@@ -509,21 +524,6 @@ class CopyReader:
 def reader_of(llm: LanguageModel | Endpoint) -> Reader:
     """How a generator reads best: a local one copies, an endpoint answers and cites."""
     return CopyReader(llm) if isinstance(llm, LanguageModel) else partial(read_with, llm)
-
-
-def source_text(hit: NodeWithScore) -> str:
-    """A node as a source: its title and its text."""
-    return f"{hit.node.metadata.get('title', '')}\n{hit.node.get_content().strip()}"
-
-
-def copy_chat(question: str, source: str) -> Chat:
-    """The question before and after one source, and the beginning of the answer."""
-    asked = f"Question: {question}"
-    content = f"{asked}\n\nText: {source}\n\n{asked}\nThe answer, copied from the text:"
-    return [
-        {"role": "user", "content": content},
-        {"role": "assistant", "content": "The answer is:"},
-    ]
 
 
 def extract_with(

@@ -209,7 +209,7 @@ def voice_sweep(lab: Lab) -> Arms:
 
     def learned_and_checked() -> dict[str, Any]:
         examples = [tasks.email_chat(email, learned=True) for email in approved]
-        recipe = Recipe(epochs=1 if lab.small else 3, tokens_per_step=1024)
+        recipe = lab.recipe(Recipe(epochs=3, tokens_per_step=1024))
         with attached(lab.llm, train(lab.llm, lab.some(examples), recipe)):
             return checked(asked)
 
@@ -289,7 +289,7 @@ def knowledge_sweep(lab: Lab) -> Arms:
                     for old, _, others in facts
                     for text in others[:ways]
                 ]
-                recipe = Recipe(epochs=1 if lab.small else epochs, tokens_per_step=512, seed=seed)
+                recipe = lab.recipe(Recipe(epochs=epochs, tokens_per_step=512, seed=seed))
                 adapter = train(lab.llm, examples, recipe)
                 with attached(lab.llm, adapter):
                     made: dict[str, Any] = {"scores": pick(closed)}
@@ -438,21 +438,19 @@ def reader_sweep(lab: Lab) -> Arms:
 
     lessons = reading_lessons(nodes, search)
 
-    def copy(asked: Any, hits: Any) -> dict[str, Any]:
-        """The adapter, made to copy."""
+    def copy_by_adapter(asked: Any, hits: Any) -> dict[str, Any]:
         with attached(lab.llm, train(lab.llm, lab.some(lessons), lab.recipe(LONG))):
             return read(CopyReader(lab.llm, chat=tasks.copying_chat), asked, hits)
 
-    for name in ("LoRA", "copy", "base", "LoRA, copying"):
+    readers: dict[str, Callable[[Any, Any], dict[str, Any]]] = {
+        "LoRA": partial(read_by_adapter, lab, lessons),
+        "copy": lambda asked, hits: read(CopyReader(lab.llm), asked, hits),
+        "base": partial(read, partial(read_with, lab.llm)),
+        "LoRA, copying": copy_by_adapter,
+    }
+    for name, reader in readers.items():
         for sources, (asked, hits) in settings.items():
-            if name == "LoRA":
-                arm = partial(read_by_adapter, lab, lessons, asked, hits)
-            elif name == "LoRA, copying":
-                arm = partial(copy, asked, hits)
-            else:
-                reader = CopyReader(lab.llm) if name == "copy" else partial(read_with, lab.llm)
-                arm = partial(read, reader, asked, hits)
-            yield f"{name}, {sources}", arm
+            yield f"{name}, {sources}", partial(reader, asked, hits)
 
 
 def reading_lessons(nodes: Any, search: Any) -> list[Chat]:
@@ -510,7 +508,7 @@ def mistake_sweep(lab: Lab) -> Arms:
             for old, new, others in facts
             for text in others
         ]
-        recipe = Recipe(epochs=1 if lab.small else 4, tokens_per_step=512)  # as in `knowledge`
+        recipe = lab.recipe(Recipe(epochs=4, tokens_per_step=512))  # as in `knowledge`
         adapter = train(lab.llm, examples, recipe)
         with attached(lab.llm, adapter):
             return {"scores": sure(), "train_seconds": adapter.seconds}

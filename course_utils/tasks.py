@@ -169,6 +169,12 @@ def turns_on(
     return chat
 
 
+def _groups(subjects: Sequence[str], most: int, draw: random.Random) -> list[list[int]]:
+    """Places with their likes, shuffled among them, so many at a time."""
+    line = sorted(range(len(subjects)), key=lambda i: (subjects[i], draw.random()))
+    return [line[at : at + most] for at in range(0, len(line), most)]
+
+
 # --- law ------------------------------------------------------------------------------------------
 
 DESK = "Answer as the legal desk does."
@@ -268,10 +274,8 @@ def law_lessons(
     """
     draw = random.Random(seed)
     places = [{case.id: place for place, case in enumerate(cases)} for cases in ranked]
-    order = [(cases[0].topic, draw.random(), i) for i, cases in enumerate(ranked)]
-    line = [i for _, _, i in sorted(order)]
     chats = []
-    for group in (line[at : at + together] for at in range(0, len(line), together)):
+    for group in _groups([cases[0].topic for cases in ranked], together, draw):
         wanted = {questions[i].case for i in group} - {""}
         kept = {id for id in sorted(wanted) if draw.random() < present}
         known = {case.id: case for i in group for case in ranked[i]}
@@ -381,9 +385,8 @@ def reading_lessons(
     everything = [NodeWithScore(node=node) for node in nodes]
     gold = [answering(question, everything)[:1] for question in questions]
     spaces = [hits[0].node.metadata.get("space", "") for hits in found]
-    line = sorted(range(len(questions)), key=lambda i: (spaces[i], draw.random()))
     chats = []
-    for group in (line[at : at + together] for at in range(0, len(line), together)):
+    for group in _groups(spaces, together, draw):
         kept = [i for i in group if gold[i] and draw.random() < present]
         chosen = {hit.node_id: hit.node for i in kept for hit in gold[i]}
         rest = [hit for rank in zip(*(found[i] for i in group), strict=False) for hit in rank]
