@@ -442,6 +442,7 @@ class _Run:
                 loss = self._step(len(self.history))
                 self.seconds += time.monotonic() - began
                 self.history.append({"loss": loss})
+                release_memory()  # steps differ in shape, and what one leaves rarely fits the next
                 if self.held and self._due(len(self.history)):
                     self._evaluate()
                 bar.update()
