@@ -10,7 +10,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
 
@@ -27,10 +27,12 @@ from llama_index.core.llms.callbacks import llm_completion_callback
 from llama_index.core.schema import NodeWithScore
 from pydantic import PrivateAttr
 
+from course_utils.cache import remembered
 from course_utils.models import Embedder, Endpoint, LanguageModel, ModelError, release_memory
 from course_utils.progress import progress
 
 Chat = list[dict[str, str]]
+ENGINE = 1  # part of every remembered answer's key: raise it when the code decodes differently
 
 ASK = "Answer in a few words."
 ASK_WITH_SOURCES = "Answer the question in a few words, using only the sources."
@@ -110,6 +112,10 @@ def generate(
     """
     if isinstance(llm, Endpoint):
         return [_ask_endpoint(llm, chat, max_new_tokens) for chat in progress(chats, "answers")]
+    if llm.remember and temperature == 0:
+        budget = (max_new_tokens, tokens_per_batch, schema, shared_prefix)
+        key = ["generate", max_new_tokens, schema]
+        return _remembered(llm, key, chats, lambda fresh, some: generate(fresh, some, *budget))
     prompts = _prompts(llm, chats)
     answers = [""] * len(chats)
     settings: dict[str, Any] = {}
@@ -131,6 +137,30 @@ def generate(
             for i, text in zip(batch, texts, strict=True):
                 answers[i] = text
     return answers
+
+
+def _remembered(
+    llm: LanguageModel,
+    key: list[Any],
+    items: Sequence[Any],
+    compute: Callable[[LanguageModel, list[Any]], Sequence[Any]],
+) -> list[Any]:
+    """Results of items, from disk where the same model has had the same before.
+
+    Args:
+        llm: the model, as it is now.
+        key: what is computed, and the settings that decide it.
+        items: n prompts, each with what belongs to it.
+        compute: given a model that does not remember, and some of the items, their results.
+    """
+    every = [ENGINE, llm.fingerprint(), *key]
+
+    def missing(places: list[int]) -> list[bytes]:
+        fresh = compute(replace(llm, remember=False), [items[place] for place in places])
+        return [json.dumps(each).encode() for each in fresh]
+
+    found = remembered("answers", [json.dumps([*every, item]) for item in items], missing)
+    return [json.loads(each) for each in found]
 
 
 def _prompts(llm: LanguageModel, chats: Sequence[Chat]) -> list[list[int]]:
@@ -263,6 +293,15 @@ def copy_from(
     Returns:
         n texts, each with its log-likelihood in nats.
     """
+    if llm.remember:
+
+        def read(fresh: LanguageModel, some: list[Any]) -> list[tuple[str, float]]:
+            asked, texts = zip(*some, strict=True)
+            return copy_from(fresh, asked, texts, max_new_tokens, tokens_per_batch)
+
+        items = list(zip(chats, sources, strict=True))
+        made = _remembered(llm, ["copy", max_new_tokens], items, read)
+        return [(text, score) for text, score in made]
     tokenizer, stop = llm.tokenizer, llm.tokenizer.eos_token_id
     prompts = [
         tokenizer.apply_chat_template(chat, continue_final_message=True, return_dict=False)
@@ -330,6 +369,13 @@ def option_scores(llm: LanguageModel, chat: Chat, options: Sequence[str]) -> np.
     Returns:
         (m,) log-likelihoods per token, in nats.
     """
+    if llm.remember:
+        items = [(chat, list(options))]
+        made = _remembered(
+            *(llm, ["options"], items),
+            lambda fresh, _: [option_scores(fresh, chat, options).tolist()],
+        )
+        return np.array(made[0])
     padded = _padded(llm, _prompts(llm, [chat]))
     return _score(llm, padded, _read(llm, padded), 0, options)
 
@@ -352,6 +398,16 @@ def generate_and_score(
     Returns:
         n answers and n arrays of scores, in the order of the chats.
     """
+    if llm.remember:
+
+        def compute(fresh: LanguageModel, some: list[Any]) -> list[Any]:
+            asked, fours = zip(*some, strict=True)
+            both = generate_and_score(fresh, asked, fours, max_new_tokens, tokens_per_batch)
+            return [(text, four.tolist()) for text, four in zip(*both, strict=True)]
+
+        items = [(chat, list(four)) for chat, four in zip(chats, options, strict=True)]
+        made = _remembered(llm, ["both", max_new_tokens], items, compute)
+        return [text for text, _ in made], [np.array(four) for _, four in made]
     prompts = _prompts(llm, chats)
     answers, scores = [""] * len(chats), [np.empty(0)] * len(chats)
     for batch in _batches(prompts, max_new_tokens, tokens_per_batch, "answers"):

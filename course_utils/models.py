@@ -435,11 +435,25 @@ def _to_int8(model: torch.nn.Module) -> None:
 
 @dataclass
 class LanguageModel:
-    """A local decoder with its tokenizer, padded on the left so that it can decode in batches."""
+    """A local decoder with its tokenizer, padded on the left so that it can decode in batches.
+
+    ``remember`` lets what is asked twice be read from the cache folder the second time.
+    """
 
     name: str
     model: Any  # transformers.PreTrainedModel
     tokenizer: Any  # transformers.PreTrainedTokenizerBase
+    remember: bool = False
+
+    @torch.inference_mode()
+    def fingerprint(self) -> str:
+        """What decides the answers: how the model, with its adapters, goes on from a fixed text.
+
+        Hashing the weights would take longer than many answers.
+        """
+        logits = self.model(torch.arange(8)[None]).logits.float().numpy()
+        template = str(self.tokenizer.chat_template).encode()
+        return hashlib.sha256(logits.tobytes() + template).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -465,12 +479,13 @@ def load_embedder(name: str | None = None, int8: bool = False) -> Embedder:
     return Embedder(_locate(chosen, "embedder"), chosen, int8)
 
 
-def load_generator(name: str | None = None) -> LanguageModel | Endpoint:
+def load_generator(name: str | None = None, remember: bool = False) -> LanguageModel | Endpoint:
     """Load a generator, or describe the endpoint that stands in for one.
 
     Args:
         name: a registry name, a folder, a hub id, or ``https://host/v1#model``; default
             ``COURSE_GENERATOR`` or SmolLM2-135M-Instruct.
+        remember: see ``LanguageModel``; not where one measures how long an answer takes.
 
     Raises:
         ModelError: the model cannot be found or loaded.
@@ -485,7 +500,7 @@ def load_generator(name: str | None = None) -> LanguageModel | Endpoint:
     tokenizer.padding_side = "left"
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return LanguageModel(chosen, model, tokenizer)
+    return LanguageModel(chosen, model, tokenizer, remember)
 
 
 def load_cross_encoder(name: str | None = None) -> tuple[Any, Any]:

@@ -5,11 +5,8 @@ Scores are similarities throughout: higher is better.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import sqlite3
 from collections.abc import Iterable, Sequence
-from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
@@ -24,7 +21,8 @@ from llama_index.core.storage.docstore.utils import doc_to_json, json_to_doc
 from llama_index.core.vector_stores import MetadataFilters
 from llama_index.core.vector_stores.utils import build_metadata_filter_fn
 
-from course_utils.models import Embedder, cache_dir, release_memory
+from course_utils.cache import remembered
+from course_utils.models import Embedder, release_memory
 
 NODES = "nodes.jsonl"
 
@@ -329,10 +327,7 @@ def embed_nodes(nodes: Sequence[BaseNode], embedder: Embedder) -> np.ndarray:
 
 
 class EmbeddingCache:
-    """Vectors on disk, keyed by the model and the text: a changed text or model is a new key.
-
-    One SQLite file holds all models', which makes it safe to use from several kernels.
-    """
+    """Vectors on disk, keyed by the model and the text: a changed text or model is a new key."""
 
     def __init__(self, embedder: Embedder) -> None:
         self.embedder = embedder
@@ -340,23 +335,14 @@ class EmbeddingCache:
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Embed texts; see ``Embedder.encode``. ``misses`` counts those that had to be computed."""
-        keys = [self._key(text) for text in texts]
-        with closing(sqlite3.connect(cache_dir() / "embeddings.sqlite", timeout=60)) as db, db:
-            db.execute("CREATE TABLE IF NOT EXISTS vector (key BLOB PRIMARY KEY, value BLOB)")
-            known: dict[bytes, bytes] = {}
-            for key in set(keys):
-                row = db.execute("SELECT value FROM vector WHERE key = ?", (key,)).fetchone()
-                if row:
-                    known[key] = row[0]
-            missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
-            self.misses = len(missing)
-            if missing:
-                computed = self.embedder.encode(list(missing.values()))
-                fresh = {key: row.tobytes() for key, row in zip(missing, computed, strict=True)}
-                db.executemany("INSERT OR REPLACE INTO vector VALUES (?, ?)", fresh.items())
-                known |= fresh
-                release_memory()
-        return np.stack([np.frombuffer(known[key], dtype=np.float32) for key in keys])
+        self.misses = 0
 
-    def _key(self, text: str) -> bytes:
-        return hashlib.sha256(f"{self.embedder.fingerprint}\0{text}".encode()).digest()
+        def compute(places: list[int]) -> list[bytes]:
+            self.misses = len(places)
+            rows = self.embedder.encode([texts[place] for place in places])
+            release_memory()
+            return [row.tobytes() for row in rows]
+
+        keys = [f"{self.embedder.fingerprint}\0{text}" for text in texts]
+        found = remembered("embeddings", keys, compute)
+        return np.stack([np.frombuffer(value, dtype=np.float32) for value in found])

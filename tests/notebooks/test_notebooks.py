@@ -12,7 +12,7 @@ import limits
 import pytest
 from offline import can_cut, nbval
 
-from course_utils import claims
+from course_utils import claims, models
 from course_utils.grading.check import grade
 from course_utils.grading.exercises import load, rebuilt_names
 
@@ -28,16 +28,25 @@ def run_of(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def cold(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder with the models, and without vectors, answers and adapters of earlier runs."""
+    folder = tmp_path_factory.mktemp("cache")
+    (folder / "models").symlink_to(models.cache_dir() / "models", target_is_directory=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
 def way() -> limits.Way:
     return limits.find_way()
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_outputs_are_as_stored_claims_hold_and_memory_suffices(
-    path: Path, run_of: Path, way: limits.Way, capsys: pytest.CaptureFixture[str]
+    path: Path, run_of: Path, cold: Path, way: limits.Way, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines, log = run_of / f"{path.stem}.jsonl", run_of / f"{path.stem}.log"
     env = os.environ | {"COURSE_LEDGER": str(lines), "COURSE_PROGRESS": "0"}
+    env |= {"COURSE_CACHE": str(cold)}
     most, limit = limits.MOST_BYTES, f"at most {limits.MOST_BYTES / 1e9:g}, by {way.name}"
     if path.stem == EXEMPT:
         way, most, limit = limits.Way("nothing", []), sys.maxsize, "no limit"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
@@ -16,6 +17,7 @@ from course_utils.generation import (
     _common,
     cite,
     cited_page,
+    copy_from,
     extract_with,
     generate,
     generate_and_score,
@@ -178,3 +180,68 @@ def test_option_scores_are_the_models_own_loss(llm: LanguageModel) -> None:
         labels = torch.tensor([[-100] * len(prompt) + ids])
         loss = llm.model(torch.tensor([prompt + ids]), labels=labels).loss.item()
         assert score == pytest.approx(-loss, abs=1e-5)
+
+
+# --- remembering ----------------------------------------------------------------------------------
+
+
+ASKED = [[{"role": "user", "content": text}] for text in ("what is ferry", "the port of lampd ?")]
+BEGUN = [[*chat, {"role": "assistant", "content": "the"}] for chat in ASKED]
+PORTS = [["1", "2 3"], ["4", "5"]]
+REMEMBERED = {
+    "generate": lambda llm: generate(llm, ASKED, 4),
+    "copy": lambda llm: copy_from(llm, BEGUN, ["lampd port 1 2", "ferry port 3"], 4),
+    "options": lambda llm: option_scores(llm, ASKED[0], PORTS[0]).tolist(),
+    "both": lambda llm: [
+        (text, four.tolist())
+        for text, four in zip(*generate_and_score(llm, ASKED, PORTS, 4), strict=True)
+    ],
+}
+
+
+class Counted:
+    """A model that counts how often it is run."""
+
+    def __init__(self, model: Any) -> None:
+        self.model, self.runs = model, 0
+
+    def __call__(self, *arguments: Any, **settings: Any) -> Any:
+        self.runs += 1
+        return self.model(*arguments, **settings)
+
+    def generate(self, *arguments: Any, **settings: Any) -> Any:
+        self.runs += 1
+        return self.model.generate(*arguments, **settings)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.model, name)
+
+
+@pytest.mark.parametrize("ask", REMEMBERED.values(), ids=REMEMBERED)
+def test_what_was_asked_before_is_read_from_disk(llm: LanguageModel, ask: Any) -> None:
+    expected = ask(llm)
+    counted = Counted(llm.model)
+    mindful = replace(llm, model=counted, remember=True)
+    assert ask(mindful) == expected and counted.runs > 1
+    counted.runs = 0
+    assert ask(mindful) == expected and counted.runs == 1  # its fingerprint
+
+
+@pytest.mark.parametrize("ask", REMEMBERED.values(), ids=REMEMBERED)
+def test_another_model_remembers_nothing_of_it(llm: LanguageModel, ask: Any) -> None:
+    mindful = replace(llm, remember=True)
+    ask(mindful)
+    with torch.no_grad():
+        next(llm.model.parameters()).mul_(-3)
+    assert ask(mindful) == ask(llm)
+
+
+def test_only_what_is_new_is_computed_and_settings_count(llm: LanguageModel) -> None:
+    counted = Counted(llm.model)
+    mindful = replace(llm, model=counted, remember=True)
+    first = generate(mindful, ASKED[:1] * 3, 4)
+    assert counted.runs == 2 and len(set(first)) == 1
+    assert generate(mindful, ASKED, 4)[0] == first[0] and counted.runs == 4
+    assert generate(mindful, ASKED, 2) == generate(llm, ASKED, 2)
+    drawn = {generate(mindful, ASKED[:1], 8, temperature=3.0, seed=seed)[0] for seed in range(5)}
+    assert len(drawn) > 1  # what is drawn is never remembered
