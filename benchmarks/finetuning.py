@@ -154,8 +154,6 @@ def train_trl(
             num_train_epochs=1,
             per_device_train_batch_size=BATCH,
             learning_rate=recipe.learning_rate,
-            warmup_steps=recipe.warm_up,
-            lr_scheduler_type="linear",
             seed=recipe.seed,
             use_cpu=True,
             report_to="none",
@@ -164,6 +162,13 @@ def train_trl(
             disable_tqdm=True,
             **settings,
         ),
+    )
+    # Its own warm-up begins with a step at a rate of 0, which is much where there are four.
+    total = math.ceil(len(learned) / BATCH)
+    trainer.create_optimizer()
+    trainer.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
+        trainer.optimizer,
+        lambda step: finetuning.learning_rate(step, total, recipe) / recipe.learning_rate,
     )
     began = time.perf_counter()
     trainer.train()

@@ -37,6 +37,7 @@ import torch.distributed as dist
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import Linear as LoraLinear
 
+from course_utils.cache import remembered_of
 from course_utils.models import (
     LanguageModel,
     cache_dir,
@@ -172,6 +173,19 @@ def plan(lengths: Sequence[int], recipe: Recipe) -> list[list[list[int]]]:
     return steps
 
 
+def learning_rate(step: int, steps: int, recipe: Recipe) -> float:
+    """Up over the warm-up, whose first step learns already, then down to the last step.
+
+    Args:
+        step: its number, the first is 0.
+        steps: how many there are.
+        recipe: its learning rate and warm-up count.
+    """
+    warm = math.ceil(recipe.warm_up * steps)
+    share = min((step + 1) / max(warm, 1), (steps - step) / max(steps - warm, 1))
+    return recipe.learning_rate * share
+
+
 def _cut(
     order: Sequence[int], lengths: Sequence[int], budget: int, padded: bool
 ) -> list[list[int]]:
@@ -218,6 +232,12 @@ def loss_on(llm: LanguageModel, examples: Sequence[Chat], tokens_per_pass: int =
     Returns:
         (n,) nats per token of the assistant's turns.
     """
+    if llm.remember:
+
+        def losses(fresh: LanguageModel, some: list[Any]) -> list[float]:
+            return loss_on(fresh, some, tokens_per_pass).tolist()
+
+        return np.array(remembered_of(llm, ["loss"], examples, losses))
     return _mean_losses(llm, [encode(llm, chat) for chat in examples], tokens_per_pass)
 
 
@@ -467,16 +487,11 @@ class _Run:
         loss = _add_up(self.weights, loss)
         self.tokens += sum(len(self.rows[i].ids) for part in passes for i in part)
         torch.nn.utils.clip_grad_norm_(self.weights, self.recipe.clip)
-        self.optimizer.param_groups[0]["lr"] = self.recipe.learning_rate * self._rate(number)
+        rate = learning_rate(number, len(self.steps), self.recipe)
+        self.optimizer.param_groups[0]["lr"] = rate
         self.optimizer.step()
         self.optimizer.zero_grad()
         return loss
-
-    def _rate(self, number: int) -> float:
-        """The learning rate's share at a step: up over the warm-up, then down to the last step."""
-        total = len(self.steps)
-        warm = math.ceil(self.recipe.warm_up * total)
-        return min((number + 1) / max(warm, 1), (total - number) / max(total - warm, 1))
 
     def _due(self, done: int) -> bool:
         times, total = self.recipe.evaluations, len(self.steps)

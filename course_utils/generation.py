@@ -10,7 +10,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
@@ -27,12 +27,11 @@ from llama_index.core.llms.callbacks import llm_completion_callback
 from llama_index.core.schema import NodeWithScore
 from pydantic import PrivateAttr
 
-from course_utils.cache import remembered
+from course_utils.cache import remembered_of
 from course_utils.models import Embedder, Endpoint, LanguageModel, ModelError, release_memory
 from course_utils.progress import progress
 
 Chat = list[dict[str, str]]
-ENGINE = 1  # part of every remembered answer's key: raise it when the code decodes differently
 
 ASK = "Answer in a few words."
 ASK_WITH_SOURCES = "Answer the question in a few words, using only the sources."
@@ -115,7 +114,7 @@ def generate(
     if llm.remember and temperature == 0:
         budget = (max_new_tokens, tokens_per_batch, schema, shared_prefix)
         key = ["generate", max_new_tokens, schema]
-        return _remembered(llm, key, chats, lambda fresh, some: generate(fresh, some, *budget))
+        return remembered_of(llm, key, chats, lambda fresh, some: generate(fresh, some, *budget))
     prompts = _prompts(llm, chats)
     answers = [""] * len(chats)
     settings: dict[str, Any] = {}
@@ -137,30 +136,6 @@ def generate(
             for i, text in zip(batch, texts, strict=True):
                 answers[i] = text
     return answers
-
-
-def _remembered(
-    llm: LanguageModel,
-    key: list[Any],
-    items: Sequence[Any],
-    compute: Callable[[LanguageModel, list[Any]], Sequence[Any]],
-) -> list[Any]:
-    """Results of items, from disk where the same model has had the same before.
-
-    Args:
-        llm: the model, as it is now.
-        key: what is computed, and the settings that decide it.
-        items: n prompts, each with what belongs to it.
-        compute: given a model that does not remember, and some of the items, their results.
-    """
-    every = [ENGINE, llm.fingerprint(), *key]
-
-    def missing(places: list[int]) -> list[bytes]:
-        fresh = compute(replace(llm, remember=False), [items[place] for place in places])
-        return [json.dumps(each).encode() for each in fresh]
-
-    found = remembered("answers", [json.dumps([*every, item]) for item in items], missing)
-    return [json.loads(each) for each in found]
 
 
 def _prompts(llm: LanguageModel, chats: Sequence[Chat]) -> list[list[int]]:
@@ -300,7 +275,7 @@ def copy_from(
             return copy_from(fresh, asked, texts, max_new_tokens, tokens_per_batch)
 
         items = list(zip(chats, sources, strict=True))
-        made = _remembered(llm, ["copy", max_new_tokens], items, read)
+        made = remembered_of(llm, ["copy", max_new_tokens], items, read)
         return [(text, score) for text, score in made]
     tokenizer, stop = llm.tokenizer, llm.tokenizer.eos_token_id
     prompts = [
@@ -371,7 +346,7 @@ def option_scores(llm: LanguageModel, chat: Chat, options: Sequence[str]) -> np.
     """
     if llm.remember:
         items = [(chat, list(options))]
-        made = _remembered(
+        made = remembered_of(
             *(llm, ["options"], items),
             lambda fresh, _: [option_scores(fresh, chat, options).tolist()],
         )
@@ -406,7 +381,7 @@ def generate_and_score(
             return [(text, four.tolist()) for text, four in zip(*both, strict=True)]
 
         items = [(chat, list(four)) for chat, four in zip(chats, options, strict=True)]
-        made = _remembered(llm, ["both", max_new_tokens], items, compute)
+        made = remembered_of(llm, ["both", max_new_tokens], items, compute)
         return [text for text, _ in made], [np.array(four) for _, four in made]
     prompts = _prompts(llm, chats)
     answers, scores = [""] * len(chats), [np.empty(0)] * len(chats)

@@ -151,6 +151,21 @@ def test_the_fused_layer_computes_what_pefts_does_gradients_too(llm: LanguageMod
     wrapped.unload()
 
 
+def test_losses_are_remembered_with_the_adapter_that_made_them(
+    llm: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mindful = replace(llm, remember=True)
+    adapter = train(llm, EXAMPLES, QUICK)
+    base = loss_on(mindful, EXAMPLES)
+    with attached(llm, adapter):
+        tuned = loss_on(mindful, EXAMPLES)
+        assert np.array_equal(tuned, loss_on(llm, EXAMPLES)) and not np.array_equal(tuned, base)
+    monkeypatch.setattr(finetuning, "_mean_losses", None)
+    assert np.array_equal(loss_on(mindful, EXAMPLES[::-1]), base[::-1])
+    with attached(llm, adapter):
+        assert np.array_equal(loss_on(mindful, EXAMPLES), tuned)
+
+
 def test_training_learns_and_the_base_comes_back_exactly(llm: LanguageModel) -> None:
     before, digest = logits_of(llm), weights_digest(llm.model)
     losses = loss_on(llm, EXAMPLES)
@@ -187,10 +202,9 @@ def test_the_base_comes_back_when_something_fails(llm: LanguageModel) -> None:
 # --- training -------------------------------------------------------------------------------------
 
 
-def test_the_learning_rate_rises_and_falls(llm: LanguageModel) -> None:
-    run = finetuning._Run.__new__(finetuning._Run)
-    run.recipe, run.steps = Recipe(warm_up=0.2), [[]] * 10
-    rates = [run._rate(number) for number in range(10)]
+def test_the_learning_rate_rises_and_falls() -> None:
+    recipe = Recipe(warm_up=0.2, learning_rate=1.0)
+    rates = [finetuning.learning_rate(number, 10, recipe) for number in range(10)]
     assert rates[:2] == [0.5, 1.0]
     assert rates[2:] == pytest.approx([1 - k / 8 for k in range(8)])
 
