@@ -20,7 +20,7 @@ lab: .venv/lab
 test: check
 	$(BIN)/python -m course_utils models fetch
 	$(BIN)/python -m pytest tests/browser
-	$(BIN)/python -m pytest -m slow tests/unit
+	$(BIN)/python -m pytest -m slow tests/unit tests/exercises
 	$(BIN)/python -m pytest tests/slow tests/notebooks
 
 check: .venv/test

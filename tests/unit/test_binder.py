@@ -55,6 +55,7 @@ def test_after_the_build_only_what_notebooks_need_is_there(tmp_path: Path) -> No
     assert [pin for pin in pins if pin not in kept] == [p for p in pins if p.startswith("torch==")]
 
 
+@pytest.mark.slow
 def test_the_first_page_is_the_first_notebook(tmp_path: Path) -> None:
     code = f"import sys; sys.prefix = {str(tmp_path)!r}; exec(open('binder/first_page.py').read())"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -74,6 +74,7 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_forty_submissions_in_one_run(tmp_path: Path) -> None:
     folder, out, said = tmp_path / "in", tmp_path / "out", list[str]()
     expected: dict[str, float] = {}

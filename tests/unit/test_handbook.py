@@ -217,6 +217,7 @@ def test_each_fault_is_found(
     assert any(word in complaint for complaint in check(spoiled))
 
 
+@pytest.mark.slow
 def test_the_build_reproduces_every_file() -> None:
     def contents() -> dict[Path, bytes]:
         files = (DATASETS / "handbook").rglob("*")

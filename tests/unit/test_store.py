@@ -99,6 +99,7 @@ def test_a_line_of_the_first_version_without_number_key_and_time_is_read() -> No
     assert store.import_events(store.answers_file()) == 0
 
 
+@pytest.mark.slow
 def test_two_processes_write_at_once_and_no_line_is_lost(folder: Path) -> None:
     code = (
         "from course_utils.grading import store\n"
