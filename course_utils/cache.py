@@ -49,7 +49,7 @@ def remembered(
     return [known[digest] for digest in digests]
 
 
-def remembered_of(
+def remembered_by(
     llm: LanguageModel,
     key: list[Any],
     items: Sequence[Any],

@@ -37,7 +37,7 @@ import torch.distributed as dist
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import Linear as LoraLinear
 
-from course_utils.cache import remembered_of
+from course_utils.cache import remembered_by
 from course_utils.models import (
     LanguageModel,
     cache_dir,
@@ -237,7 +237,7 @@ def loss_on(llm: LanguageModel, examples: Sequence[Chat], tokens_per_pass: int =
         def losses(fresh: LanguageModel, some: list[Any]) -> list[float]:
             return loss_on(fresh, some, tokens_per_pass).tolist()
 
-        return np.array(remembered_of(llm, ["loss"], examples, losses))
+        return np.array(remembered_by(llm, ["loss"], examples, losses))
     return _mean_losses(llm, [encode(llm, chat) for chat in examples], tokens_per_pass)
 
 

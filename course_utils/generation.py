@@ -27,7 +27,7 @@ from llama_index.core.llms.callbacks import llm_completion_callback
 from llama_index.core.schema import NodeWithScore
 from pydantic import PrivateAttr
 
-from course_utils.cache import remembered_of
+from course_utils.cache import remembered_by
 from course_utils.models import Embedder, Endpoint, LanguageModel, ModelError, release_memory
 from course_utils.progress import progress
 
@@ -114,7 +114,7 @@ def generate(
     if llm.remember and temperature == 0:
         budget = (max_new_tokens, tokens_per_batch, schema, shared_prefix)
         key = ["generate", max_new_tokens, schema]
-        return remembered_of(llm, key, chats, lambda fresh, some: generate(fresh, some, *budget))
+        return remembered_by(llm, key, chats, lambda fresh, some: generate(fresh, some, *budget))
     prompts = _prompts(llm, chats)
     answers = [""] * len(chats)
     settings: dict[str, Any] = {}
@@ -275,7 +275,7 @@ def copy_from(
             return copy_from(fresh, asked, texts, max_new_tokens, tokens_per_batch)
 
         items = list(zip(chats, sources, strict=True))
-        made = remembered_of(llm, ["copy", max_new_tokens], items, read)
+        made = remembered_by(llm, ["copy", max_new_tokens], items, read)
         return [(text, score) for text, score in made]
     tokenizer, stop = llm.tokenizer, llm.tokenizer.eos_token_id
     prompts = [
@@ -345,12 +345,12 @@ def option_scores(llm: LanguageModel, chat: Chat, options: Sequence[str]) -> np.
         (m,) log-likelihoods per token, in nats.
     """
     if llm.remember:
-        items = [(chat, list(options))]
-        made = remembered_of(
-            *(llm, ["options"], items),
-            lambda fresh, _: [option_scores(fresh, chat, options).tolist()],
-        )
-        return np.array(made[0])
+        item = (chat, list(options))
+
+        def score(fresh: LanguageModel, _: list[Any]) -> list[list[float]]:
+            return [option_scores(fresh, *item).tolist()]
+
+        return np.array(remembered_by(llm, ["options"], [item], score)[0])
     padded = _padded(llm, _prompts(llm, [chat]))
     return _score(llm, padded, _read(llm, padded), 0, options)
 
@@ -381,7 +381,7 @@ def generate_and_score(
             return [(text, four.tolist()) for text, four in zip(*both, strict=True)]
 
         items = [(chat, list(four)) for chat, four in zip(chats, options, strict=True)]
-        made = remembered_of(llm, ["both", max_new_tokens], items, compute)
+        made = remembered_by(llm, ["both", max_new_tokens], items, compute)
         return [text for text, _ in made], [np.array(four) for _, four in made]
     prompts = _prompts(llm, chats)
     answers, scores = [""] * len(chats), [np.empty(0)] * len(chats)

@@ -30,6 +30,8 @@ def run_of(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def cold(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache folder with the models, and without vectors, answers and adapters of earlier runs."""
+    for name in models.REGISTRY:  # notebooks run without a network
+        models.fetch(name)
     folder = tmp_path_factory.mktemp("cache")
     (folder / "models").symlink_to(models.cache_dir() / "models", target_is_directory=True)
     return folder

@@ -232,9 +232,8 @@ def solve(notebook: str, folder: Path) -> int:
     NAMES.clear()
     NAMES.update(rebuilt_names(module), __name__="__main__")
     for name, value in list(NAMES.items()):
-        if (
-            callable(value) and vars(module).get(name) is value
-        ):  # a cell defines it, and imports what it needs
+        # What the notebook defines in a cell, with the imports that it needs there.
+        if callable(value) and vars(module).get(name) is value:
             NAMES.update((n, v) for n, v in vars(module).items() if isinstance(v, types.ModuleType))
             run_cell(definition(name, value), NAMES)
     cells = nbformat.read(solved_copy(notebook, folder), as_version=4).cells
