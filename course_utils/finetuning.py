@@ -36,6 +36,7 @@ import torch
 import torch.distributed as dist
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import Linear as LoraLinear
+from torch.nn.functional import silu
 
 from course_utils.cache import remembered_by
 from course_utils.models import (
@@ -65,7 +66,7 @@ class Recipe:
 
     ``targets`` are the names of the layers that get an adapter. A step learns from examples of
     ``tokens_per_step`` tokens, read in passes of at most ``tokens_per_pass``, padding included;
-    a pass holds about 2 MB of a 135M model's activations for each of its tokens. ``recompute``
+    a pass holds about 1 MB of a 135M model's activations for each of its tokens. ``recompute``
     keeps only each layer's input and computes the rest again on the way back: a third more work,
     and passes several times longer in the same memory. The learning rate rises over the first
     ``warm_up`` of the steps, then falls to 0. Where there are dev examples, their loss is measured
@@ -274,11 +275,16 @@ def attached(llm: LanguageModel, adapter: Adapter) -> Iterator[LanguageModel]:
 def _taken_off(llm: LanguageModel, wrapped: Any) -> Iterator[None]:
     """Compute adapters faster, and remove them at the end, whatever happens."""
     for module in llm.model.modules():
-        if isinstance(module, LoraLinear) and isinstance(module.base_layer, torch.nn.Linear):
-            module.forward = MethodType(_fused, module)  # type: ignore[method-assign]
+        if _can_fuse(module):
+            module.forward = MethodType(_fused, module)
+    gated = [module for module in llm.model.modules() if _is_gated(module)]
+    for module in gated:
+        module.forward = MethodType(_fused_gated, module)
     try:
         yield
     finally:
+        for module in gated:
+            del module.forward  # what its class does
         wrapped.unload()
         vars(llm.model).pop("peft_config", None)
         release_memory()
@@ -304,38 +310,64 @@ def _require_bare(llm: LanguageModel) -> None:
         raise FinetuningError("An adapter is attached already: leave its `with attached(…)` first.")
 
 
-def _fused(layer: Any, x: torch.Tensor) -> torch.Tensor:
+def _can_fuse(layer: Any) -> bool:
+    return isinstance(layer, LoraLinear) and isinstance(layer.base_layer, torch.nn.Linear)
+
+
+def _is_gated(module: Any) -> bool:
+    """Whether it computes down(silu(gate(x)) up(x)), as Llama does and most models after it."""
+    layers = (getattr(module, name, None) for name in ("gate_proj", "up_proj", "down_proj"))
+    activation = getattr(getattr(module, "config", None), "hidden_act", None)
+    return activation == "silu" and all(map(_can_fuse, layers))
+
+
+def _fused_gated(module: Any, x: torch.Tensor) -> torch.Tensor:
+    return _fused(module.down_proj, module.up_proj(x), module.gate_proj(x))
+
+
+def _fused(layer: Any, x: torch.Tensor, gate: torch.Tensor | None = None) -> torch.Tensor:
     if layer.disable_adapters:
-        return layer.base_layer(x)
+        return layer.base_layer(x if gate is None else silu(gate) * x)
     (name,) = layer.active_adapters
     a, b = layer.lora_A[name].weight, layer.lora_B[name].weight
     return FusedLora.apply(
-        x, layer.base_layer.weight, layer.base_layer.bias, a, b, layer.scaling[name]
+        x, gate, layer.base_layer.weight, layer.base_layer.bias, a, b, layer.scaling[name]
     )
 
 
 class FusedLora(torch.autograd.Function):
-    """W x + s B A x, added up in place: what peft computes, with fewer passes over memory."""
+    """W x + s B A x, added up in place: what peft computes, with fewer passes over memory.
+
+    With a gate g it is W z + s B A z of z = silu(g) x, and z is computed again on the way back: g
+    and x have to be kept anyway, and z would be a third of what a gated layer keeps.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Any, w: Any, bias: Any, a: Any, b: Any, scale: float) -> Any:
-        y = torch.nn.functional.linear(x, w, bias)
-        flat = x.reshape(-1, x.shape[-1])
-        inner = flat @ a.t()
+    def forward(
+        ctx: Any, x: Any, gate: Any, w: Any, bias: Any, a: Any, b: Any, scale: float
+    ) -> Any:
+        z = x if gate is None else silu(gate) * x
+        y = torch.nn.functional.linear(z, w, bias)
+        inner = z.reshape(-1, z.shape[-1]) @ a.t()
         y.view(-1, y.shape[-1]).addmm_(inner, b.t(), alpha=scale)
-        ctx.save_for_backward(flat, w, a, b, inner)
-        ctx.scale, ctx.shape = scale, x.shape
+        ctx.save_for_backward(x, gate, w, a, b, inner)
+        ctx.scale = scale
         return y
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        x, w, a, b, inner = ctx.saved_tensors
+        x, gate, w, a, b, inner = ctx.saved_tensors
         dy = grads[0].reshape(-1, grads[0].shape[-1])
         d_inner = (dy @ b).mul_(ctx.scale)
-        dx = None
-        if ctx.needs_input_grad[0]:
-            dx = (dy @ w).addmm_(d_inner, a).view(ctx.shape)
-        return dx, None, None, d_inner.t() @ x, (dy.t() @ inner).mul_(ctx.scale), None
+        z = x if gate is None else silu(gate) * x
+        of_weights = d_inner.t() @ z.reshape(-1, z.shape[-1]), (dy.t() @ inner).mul_(ctx.scale)
+        if not any(ctx.needs_input_grad[:2]):
+            return None, None, None, None, *of_weights, None
+        dz = (dy @ w).addmm_(d_inner, a).view(x.shape)
+        if gate is None:
+            return dz, None, None, None, *of_weights, None
+        d_gate = torch.ops.aten.silu_backward(dz * x, gate)
+        return dz.mul_(silu(gate)), d_gate, None, None, *of_weights, None
 
 
 # --- training -------------------------------------------------------------------------------------

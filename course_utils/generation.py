@@ -5,7 +5,6 @@ A chat is a list of ``{"role": ..., "content": ...}`` messages, as everywhere el
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import re
@@ -26,12 +25,16 @@ from llama_index.core.llms import (
 from llama_index.core.llms.callbacks import llm_completion_callback
 from llama_index.core.schema import NodeWithScore
 from pydantic import PrivateAttr
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from course_utils.cache import remembered_by
 from course_utils.models import Embedder, Endpoint, LanguageModel, ModelError, release_memory
 from course_utils.progress import progress
 
 Chat = list[dict[str, str]]
+Padded = dict[str, torch.Tensor]
+
+READ_TOKENS = 1024  # padded tokens of prompts that are read at once, which bounds memory
 
 ASK = "Answer in a few words."
 ASK_WITH_SOURCES = "Answer the question in a few words, using only the sources."
@@ -86,7 +89,7 @@ def generate(
     llm: LanguageModel | Endpoint,
     chats: Sequence[Chat],
     max_new_tokens: int = 16,
-    tokens_per_batch: int = 1536,
+    tokens_per_batch: int = 3072,
     schema: Mapping[str, Any] | None = None,
     shared_prefix: bool = False,
     temperature: float = 0.0,
@@ -98,7 +101,8 @@ def generate(
         llm: a local model or an endpoint.
         chats: n chats, each ending with a user message.
         max_new_tokens: length at which an answer is cut off.
-        tokens_per_batch: upper bound on padded prompt tokens run at once, which bounds memory.
+        tokens_per_batch: upper bound on the tokens of chats decoded together, padding and answers
+            included, which bounds memory: 46 kB each with the course's model.
         schema: a JSON schema; local models then write nothing but JSON that fits it, as far as
             ``max_new_tokens`` reach.
         shared_prefix: read what all chats begin with once instead of once a chat. Providers call
@@ -122,18 +126,17 @@ def generate(
         settings = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 0.95}
     grammar = Grammar(llm, schema) if schema is not None else None
     shared = _common(prompts) if shared_prefix else 0
-    read = _read(llm, _padded(llm, [prompts[0][:shared]])) if shared else None
+    known = _read(llm, _padded(llm, [prompts[0][:shared]])).cache if shared else None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for batch in _batches(prompts, max_new_tokens, tokens_per_batch, "answers"):
-            some = [prompts[i] for i in batch]
-            padded = _padded(llm, some)
-            if read is not None:
-                padded, settings["past_key_values"] = _behind(llm, some, shared, read)
+            padded = _padded(llm, [prompts[i] for i in batch], shared)
             if grammar is not None:
-                settings["logits_processor"] = [grammar.mask(len(some))]
-            texts = _decode(llm, padded, max_new_tokens, **settings)
-            for i, text in zip(batch, texts, strict=True):
+                settings["logits_processor"] = [grammar.mask(len(batch))]
+            read = _read(llm, padded, max_new_tokens, known)
+            tokens, _ = _decode(llm, padded, read, max_new_tokens, **settings)
+            del read  # before the next is made: they are the largest things there are
+            for i, text in zip(batch, _texts(llm, tokens), strict=True):
                 answers[i] = text
     return answers
 
@@ -171,37 +174,107 @@ def _common(prompts: Sequence[list[int]]) -> int:
     return min(same, *(len(prompt) - 1 for prompt in prompts))
 
 
-def _behind(
-    llm: LanguageModel, prompts: list[list[int]], shared: int, read: Any
-) -> tuple[dict[str, torch.Tensor], Any]:
-    """Prompts padded between the tokens they share and their own, and a cache of the former."""
-    own = _padded(llm, [ids[shared:] for ids in prompts])
-    first = torch.tensor([prompts[0][:shared]]).expand(len(prompts), -1)
-    padded = {
+def _padded(llm: LanguageModel, prompts: list[list[int]], shared: int = 0) -> Padded:
+    """Prompts as one batch, padded behind the tokens that all of them begin with."""
+    own = llm.tokenizer.pad({"input_ids": [ids[shared:] for ids in prompts]}, return_tensors="pt")
+    first = torch.tensor(prompts[0][:shared], dtype=torch.long).expand(len(prompts), -1)
+    return {
         "input_ids": torch.cat([first, own["input_ids"]], dim=1),
         "attention_mask": torch.cat([torch.ones_like(first), own["attention_mask"]], dim=1),
     }
-    cache = copy.deepcopy(read.past_key_values)
-    cache.batch_repeat_interleave(len(prompts))
-    return padded, cache
 
 
-def _padded(llm: LanguageModel, prompts: list[list[int]]) -> dict[str, torch.Tensor]:
-    return dict(llm.tokenizer.pad({"input_ids": prompts}, return_tensors="pt"))
+class RoomyLayer(DynamicLayer):
+    """One layer's keys and values, with room for those of the tokens to come.
+
+    transformers' own layer copies everything it holds for each new token.
+    """
+
+    def __init__(self, rows: int, tokens: int, room: int, like: torch.Tensor) -> None:
+        super().__init__()
+        self.lazy_initialization(like, like)
+        shape = (rows, like.shape[1], tokens + room, like.shape[3])
+        self._keys, self._values = like.new_zeros(shape), like.new_zeros(shape)
+        self._show(tokens)
+
+    def _show(self, tokens: int) -> None:
+        self.keys, self.values = self._keys[:, :, :tokens], self._values[:, :, :tokens]
+
+    def update(self, key_states: Any, value_states: Any, *_: Any, **__: Any) -> Any:
+        held = self.keys.shape[2]
+        self._show(held + key_states.shape[2])
+        self.keys[:, :, held:], self.values[:, :, held:] = key_states, value_states
+        return self.keys, self.values
+
+
+@dataclass(frozen=True)
+class Read:
+    """Prompts that a model has read: its cache of them, and the logits behind their ends."""
+
+    cache: Cache
+    logits: torch.Tensor  # (rows, words)
+
+
+@torch.inference_mode()
+def _read(llm: LanguageModel, padded: Padded, room: int = 0, known: Cache | None = None) -> Read:
+    """Run prompts through the model, a few at a time, and keep room for what will be decoded.
+
+    ``known`` is a cache of the tokens that all prompts begin with.
+    """
+    ids, mask = padded["input_ids"], padded["attention_mask"]
+    places = (mask.cumsum(1) - 1).clamp(min=0)
+    start = known.get_seq_length() if known is not None else 0
+    layers: list[RoomyLayer] = []
+    logits = []
+    row = 0
+    while row < len(ids):
+        # Later rows are shorter, mostly: padding that all of them have is not computed.
+        skip = start + int((mask[row:, start:] == 0).sum(1).min())
+        part = slice(row, row + max(1, READ_TOKENS // (ids.shape[1] - skip)))
+        before = DynamicCache()
+        for number, layer in enumerate(known.layers if known is not None else []):
+            wide = (len(ids[part]), -1, -1, -1)
+            before.update(layer.keys.expand(wide), layer.values.expand(wide), number)
+        seen = torch.cat([mask[part, :start], mask[part, skip:]], dim=1)
+        out = llm.model(
+            ids[part, skip:],
+            attention_mask=seen,
+            position_ids=places[part, skip:],
+            past_key_values=before,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        logits.append(out.logits[:, -1])
+        read = out.past_key_values.layers
+        size = (len(ids), ids.shape[1], room)
+        layers = layers or [RoomyLayer(*size, layer.keys) for layer in read]
+        for kept, layer in zip(layers, read, strict=True):
+            for whole, new in ((kept.keys, layer.keys), (kept.values, layer.values)):
+                whole[part, :, :start] = new[:, :, :start]
+                whole[part, :, skip:] = new[:, :, start:]
+        row = part.stop
+    return Read(Cache(layers=layers), torch.cat(logits))
 
 
 @torch.inference_mode()
 def _decode(
-    llm: LanguageModel, padded: dict[str, torch.Tensor], max_new_tokens: int, **settings: Any
-) -> list[str]:
+    llm: LanguageModel, padded: Padded, read: Read, max_new_tokens: int, **settings: Any
+) -> tuple[torch.Tensor, Sequence[torch.Tensor]]:
+    """Go on from prompts: the new tokens, and where they are asked for the logits of each step."""
+    read.cache.crop(-1)  # generate() wants one token to go on from
     out = llm.model.generate(
         **padded,
+        past_key_values=read.cache,
         max_new_tokens=max_new_tokens,
         pad_token_id=llm.tokenizer.pad_token_id,
+        return_dict_in_generate=True,
         **{"do_sample": False} | settings,
     )
-    fresh = out[:, padded["input_ids"].shape[1] :]
-    return [text.strip() for text in llm.tokenizer.batch_decode(fresh, skip_special_tokens=True)]
+    return out.sequences[:, padded["input_ids"].shape[1] :], out.logits
+
+
+def _texts(llm: LanguageModel, tokens: torch.Tensor) -> list[str]:
+    return [text.strip() for text in llm.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
 
 
 class Grammar:
@@ -255,7 +328,7 @@ def copy_from(
     chats: Sequence[Chat],
     sources: Sequence[str],
     max_new_tokens: int = 12,
-    tokens_per_batch: int = 1536,
+    tokens_per_batch: int = 3072,
 ) -> list[tuple[str, float]]:
     """Decode greedily, and let each text only be a stretch of its source.
 
@@ -286,7 +359,7 @@ def copy_from(
     copies = [tokenizer(f" {text}", add_special_tokens=False)["input_ids"] for text in sources]
     copied = [("", 0.0)] * len(chats)
     for batch in _batches(prompts, max_new_tokens, tokens_per_batch, "sources read"):
-        padded = tokenizer.pad({"input_ids": [prompts[i] for i in batch]}, return_tensors="pt")
+        padded = _padded(llm, [prompts[i] for i in batch])
         width = padded["input_ids"].shape[1]
 
         def allowed(
@@ -299,24 +372,18 @@ def copy_from(
             ended = bool(tokenizer.decode(said).strip()) or not follow
             return follow + [stop] * ended
 
-        out = llm.model.generate(
-            **padded,
-            max_new_tokens=max_new_tokens,
-            do_sample=False,
-            pad_token_id=tokenizer.pad_token_id,
-            prefix_allowed_tokens_fn=allowed,
-            output_logits=True,
-            return_dict_in_generate=True,
-        )
-        fresh = out.sequences[:, width:]
+        wanted: dict[str, Any] = {"prefix_allowed_tokens_fn": allowed, "output_logits": True}
+        read = _read(llm, padded, max_new_tokens)
+        tokens, logits = _decode(llm, padded, read, max_new_tokens, **wanted)
+        del read
         each = [  # step by step: all steps' logits at once would be the notebook's peak memory
             step.float().log_softmax(-1).gather(1, token[:, None])
-            for step, token in zip(out.logits, fresh.T, strict=True)
+            for step, token in zip(logits, tokens.T, strict=True)
         ]
-        of_tokens = torch.cat(each, dim=1) * (fresh != stop)
-        texts = tokenizer.batch_decode(fresh, skip_special_tokens=True)
+        of_tokens = torch.cat(each, dim=1) * (tokens != stop)
+        texts = _texts(llm, tokens)
         for i, text, score in zip(batch, texts, of_tokens.sum(1).tolist(), strict=True):
-            copied[i] = (text.strip(), score)
+            copied[i] = (text, score)
     return copied
 
 
@@ -360,7 +427,7 @@ def generate_and_score(
     chats: Sequence[Chat],
     options: Sequence[Sequence[str]],
     max_new_tokens: int = 16,
-    tokens_per_batch: int = 1536,
+    tokens_per_batch: int = 3072,
 ) -> tuple[list[str], list[np.ndarray]]:
     """What ``generate`` and ``option_scores`` give, for chats that are read once, not twice.
 
@@ -387,28 +454,21 @@ def generate_and_score(
     answers, scores = [""] * len(chats), [np.empty(0)] * len(chats)
     for batch in _batches(prompts, max_new_tokens, tokens_per_batch, "answers"):
         padded = _padded(llm, [prompts[i] for i in batch])
-        read = _read(llm, padded)
+        read = _read(llm, padded, max_new_tokens)
         for row, i in enumerate(batch):
             scores[i] = _score(llm, padded, read, row, options[i])
-        read.past_key_values.crop(-1)  # generate() wants one token to go on from
-        texts = _decode(llm, padded, max_new_tokens, past_key_values=read.past_key_values)
-        for i, text in zip(batch, texts, strict=True):
+        tokens, _ = _decode(llm, padded, read, max_new_tokens)
+        del read
+        for i, text in zip(batch, _texts(llm, tokens), strict=True):
             answers[i] = text
     return answers, scores
 
 
 @torch.inference_mode()
-def _read(llm: LanguageModel, padded: dict[str, torch.Tensor]) -> Any:
-    """Run prompts through the model: their key-value cache, and the logits behind their ends."""
-    places = (padded["attention_mask"].cumsum(1) - 1).clamp(min=0)
-    return llm.model(**padded, position_ids=places, use_cache=True, logits_to_keep=1)
-
-
-@torch.inference_mode()
 def _score(
     llm: LanguageModel,
-    padded: dict[str, torch.Tensor],
-    read: Any,
+    padded: Padded,
+    read: Read,
     row: int,
     options: Sequence[str],
 ) -> np.ndarray:
@@ -425,9 +485,9 @@ def _score(
     seen = torch.cat([prompt.expand(len(tokens), -1), own], dim=1)
     mask = torch.zeros(seen.shape, dtype=read.logits.dtype)
     mask = mask.masked_fill(~seen, torch.finfo(mask.dtype).min)
-    cache = copy.copy(read.past_key_values)
-    cache.layers = [copy.copy(layer) for layer in cache.layers]  # the tensors are not copied
-    cache.batch_select_indices(torch.tensor([row]))
+    cache = DynamicCache()
+    for number, layer in enumerate(read.cache.layers):
+        cache.update(layer.keys[row, None], layer.values[row, None], number)
     logits = llm.model(
         tokens[None],
         attention_mask=mask[None, None],
@@ -435,7 +495,7 @@ def _score(
         past_key_values=cache,
     ).logits[0]
     # An option's first token is predicted by the prompt's end, every later one by that before it.
-    predicted = torch.cat([read.logits[row], logits]).float().log_softmax(-1)
+    predicted = torch.cat([read.logits[row, None], logits]).float().log_softmax(-1)
     of_tokens = predicted[torch.where(place == 0, 0, torch.arange(len(tokens))), tokens]
     return np.array([each.mean().item() for each in of_tokens.split(lengths)])
 

@@ -151,6 +151,42 @@ def test_the_fused_layer_computes_what_pefts_does_gradients_too(llm: LanguageMod
     wrapped.unload()
 
 
+def with_what_is_saved(compute: Any, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    saved: list[torch.Tensor] = []
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        saved.append(tensor.detach())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        return compute(x), saved
+
+
+def test_the_fused_gate_computes_what_pefts_does_and_keeps_less(llm: LanguageModel) -> None:
+    wrapped = get_peft_model(
+        llm.model, LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM")
+    )
+    mlp = llm.model.model.layers[0].mlp
+    assert finetuning._is_gated(mlp)
+    weights = [weight for weight in mlp.parameters() if weight.requires_grad]
+    for weight in weights:
+        torch.nn.init.normal_(weight, std=0.1)
+    x = torch.randn(2, 3, 32, requires_grad=True)
+    product = torch.nn.functional.silu(mlp.gate_proj(x)) * mlp.up_proj(x)
+    values = product.detach().flatten().sort().values
+    results, kept = [], []
+    for compute in (mlp.forward, lambda x: finetuning._fused_gated(mlp, x)):
+        y, saved = with_what_is_saved(compute, x)
+        kept.append(any(torch.equal(t.flatten().sort().values, values) for t in saved))
+        results.append((y, *torch.autograd.grad((y**2).sum(), [x, *weights])))
+    for theirs, ours in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert kept == [True, False]
+    with wrapped.disable_adapter():
+        torch.testing.assert_close(finetuning._fused_gated(mlp, x), mlp(x))
+    wrapped.unload()
+
+
 def test_losses_are_remembered_with_the_adapter_that_made_them(
     llm: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from llama_index.core.schema import NodeRelationship, NodeWithScore, RelatedNodeInfo, TextNode
 
+from course_utils import generation
 from course_utils.generation import (
     Answer,
     CourseLLM,
@@ -146,7 +147,13 @@ def test_what_prompts_share(prompts: list[list[int]], shared: int) -> None:
 
 
 @pytest.mark.parametrize("tokens_per_batch", [60, 4096])
-def test_a_shared_prefix_changes_no_answer(llm: LanguageModel, tokens_per_batch: int) -> None:
+@pytest.mark.parametrize("read_tokens", [1, 24, 4096])
+def test_a_shared_prefix_changes_no_answer(
+    llm: LanguageModel,
+    tokens_per_batch: int,
+    read_tokens: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     earlier = [
         {"role": "user", "content": "what is the port of lampd ?"},
         {"role": "assistant", "content": "1 2"},
@@ -155,13 +162,29 @@ def test_a_shared_prefix_changes_no_answer(llm: LanguageModel, tokens_per_batch:
     chats = [[*earlier, {"role": "user", "content": text}] for text in asked]
     plain = [generate(llm, [chat], 6)[0] for chat in chats]
     assert len(set(plain)) > 1
+    monkeypatch.setattr(generation, "READ_TOKENS", read_tokens)
     assert generate(llm, chats, 6, tokens_per_batch, shared_prefix=True) == plain
+    assert generate(llm, chats, 6, tokens_per_batch) == plain
+    with torch.inference_mode():
+        ours = llm.model.generate(  # transformers' own cache, one prompt and no padding
+            **llm.tokenizer.pad(
+                {"input_ids": generation._prompts(llm, chats[:1])}, return_tensors="pt"
+            ),
+            max_new_tokens=6,
+            do_sample=False,
+        )
+    assert llm.tokenizer.decode(ours[0], skip_special_tokens=True).endswith(plain[0])
 
 
 @pytest.mark.parametrize("tokens_per_batch", [1, 60, 4096])
+@pytest.mark.parametrize("read_tokens", [1, 24, 4096])
 def test_reading_once_gives_what_reading_twice_gives(
-    llm: LanguageModel, tokens_per_batch: int
+    llm: LanguageModel,
+    tokens_per_batch: int,
+    read_tokens: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(generation, "READ_TOKENS", read_tokens)
     asked = ["ferry ?", "what is the port of cellar ?", "lampd 3 4 5", "1"]
     chats = [[{"role": "user", "content": text}] for text in asked]
     options = [["1", "2 3"], ["lampd", "ferry 4", "1 2 3"], ["5"], ["what is", "port"]]
@@ -240,8 +263,8 @@ def test_only_what_is_new_is_computed_and_settings_count(llm: LanguageModel) -> 
     counted = Counted(llm.model)
     mindful = replace(llm, model=counted, remember=True)
     first = generate(mindful, ASKED[:1] * 3, 4)
-    assert counted.runs == 2 and len(set(first)) == 1
-    assert generate(mindful, ASKED, 4)[0] == first[0] and counted.runs == 4
+    assert counted.runs == 3 and len(set(first)) == 1  # for the fingerprint, to read, to write
+    assert generate(mindful, ASKED, 4)[0] == first[0] and counted.runs == 6
     assert generate(mindful, ASKED, 2) == generate(llm, ASKED, 2)
     drawn = {generate(mindful, ASKED[:1], 8, temperature=3.0, seed=seed)[0] for seed in range(5)}
     assert len(drawn) > 1  # what is drawn is never remembered
