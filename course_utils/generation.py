@@ -89,7 +89,7 @@ def generate(
     llm: LanguageModel | Endpoint,
     chats: Sequence[Chat],
     max_new_tokens: int = 16,
-    tokens_per_batch: int = 3072,
+    tokens_per_batch: int = 2048,
     schema: Mapping[str, Any] | None = None,
     shared_prefix: bool = False,
     temperature: float = 0.0,
@@ -221,39 +221,45 @@ def _read(llm: LanguageModel, padded: Padded, room: int = 0, known: Cache | None
 
     ``known`` is a cache of the tokens that all prompts begin with.
     """
-    ids, mask = padded["input_ids"], padded["attention_mask"]
-    places = (mask.cumsum(1) - 1).clamp(min=0)
+    rows, width = padded["input_ids"].shape
     start = known.get_seq_length() if known is not None else 0
     layers: list[RoomyLayer] = []
     logits = []
     row = 0
-    while row < len(ids):
+    while row < rows:
         # Later rows are shorter, mostly: padding that all of them have is not computed.
-        skip = start + int((mask[row:, start:] == 0).sum(1).min())
-        part = slice(row, row + max(1, READ_TOKENS // (ids.shape[1] - skip)))
-        before = DynamicCache()
-        for number, layer in enumerate(known.layers if known is not None else []):
-            wide = (len(ids[part]), -1, -1, -1)
-            before.update(layer.keys.expand(wide), layer.values.expand(wide), number)
-        seen = torch.cat([mask[part, :start], mask[part, skip:]], dim=1)
-        out = llm.model(
-            ids[part, skip:],
-            attention_mask=seen,
-            position_ids=places[part, skip:],
-            past_key_values=before,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        logits.append(out.logits[:, -1])
-        read = out.past_key_values.layers
-        size = (len(ids), ids.shape[1], room)
-        layers = layers or [RoomyLayer(*size, layer.keys) for layer in read]
-        for kept, layer in zip(layers, read, strict=True):
+        skip = start + int((padded["attention_mask"][row:, start:] == 0).sum(1).min())
+        part = slice(row, row + max(1, READ_TOKENS // (width - skip)))
+        read = _read_part(llm, {name: each[part] for name, each in padded.items()}, skip, known)
+        logits.append(read.logits)
+        if not layers:
+            layers = [RoomyLayer(rows, width, room, layer.keys) for layer in read.cache.layers]
+        for kept, layer in zip(layers, read.cache.layers, strict=True):
             for whole, new in ((kept.keys, layer.keys), (kept.values, layer.values)):
                 whole[part, :, :start] = new[:, :, :start]
                 whole[part, :, skip:] = new[:, :, start:]
+        del read, layer, new  # before the next is made
         row = part.stop
     return Read(Cache(layers=layers), torch.cat(logits))
+
+
+def _read_part(llm: LanguageModel, padded: Padded, skip: int, known: Cache | None) -> Read:
+    """Read some prompts behind what is known of them, and behind ``skip`` tokens."""
+    ids, mask = padded["input_ids"], padded["attention_mask"]
+    cache = DynamicCache()
+    for number, layer in enumerate(known.layers if known is not None else []):
+        wide = (len(ids), -1, -1, -1)
+        cache.update(layer.keys.expand(wide), layer.values.expand(wide), number)
+    seen = torch.cat([mask[:, : cache.get_seq_length()], mask[:, skip:]], dim=1)
+    out = llm.model(
+        ids[:, skip:],
+        attention_mask=seen,
+        position_ids=(mask.cumsum(1) - 1).clamp(min=0)[:, skip:],
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    return Read(out.past_key_values, out.logits[:, -1])
 
 
 @torch.inference_mode()
@@ -328,7 +334,7 @@ def copy_from(
     chats: Sequence[Chat],
     sources: Sequence[str],
     max_new_tokens: int = 12,
-    tokens_per_batch: int = 3072,
+    tokens_per_batch: int = 2048,
 ) -> list[tuple[str, float]]:
     """Decode greedily, and let each text only be a stretch of its source.
 
@@ -427,7 +433,7 @@ def generate_and_score(
     chats: Sequence[Chat],
     options: Sequence[Sequence[str]],
     max_new_tokens: int = 16,
-    tokens_per_batch: int = 3072,
+    tokens_per_batch: int = 2048,
 ) -> tuple[list[str], list[np.ndarray]]:
     """What ``generate`` and ``option_scores`` give, for chats that are read once, not twice.
 
