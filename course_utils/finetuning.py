@@ -68,10 +68,10 @@ class Recipe:
     ``tokens_per_step`` tokens, read in passes of at most ``tokens_per_pass``, padding included;
     a pass holds about 1 MB of a 135M model's activations for each of its tokens. ``recompute``
     keeps only each layer's input and computes the rest again on the way back: half as much work
-    again, and passes several times longer in the same memory. The learning rate rises over the first
-    ``warm_up`` of the steps, then falls to 0. Where there are dev examples, their loss is measured
-    ``evaluations`` times, spread evenly, training stops when it has not fallen ``patience`` times
-    in a row, and the best weights are kept.
+    again, and passes several times longer in the same memory. The learning rate rises over the
+    first ``warm_up`` of the steps, then falls to 0. Where there are dev examples, their loss is
+    measured ``evaluations`` times, spread evenly, training stops when it has not fallen
+    ``patience`` times in a row, and the best weights are kept.
     """
 
     rank: int = 8
