@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from scipy.optimize import minimize
 from torch.nn.functional import normalize
 
+from course_utils.cache import remembered
 from course_utils.corpus import Question
 from course_utils.models import (
     Embedder,
@@ -110,17 +111,27 @@ class LateInteraction(Reranker):
     """
 
     _embedder: Embedder = PrivateAttr()
+    _remember: bool = PrivateAttr()
     _holders: Counter[int] = PrivateAttr()
     _total: int = PrivateAttr()
     _change: torch.Tensor | None = PrivateAttr(default=None)
     _vectors: dict[str, torch.Tensor] = PrivateAttr(default_factory=dict)
 
     def __init__(
-        self, embedder: Embedder, chunks: Sequence[BaseNode] = (), top_k: int | None = None
+        self,
+        embedder: Embedder,
+        chunks: Sequence[BaseNode] = (),
+        top_k: int | None = None,
+        remember: bool = True,
     ) -> None:
-        """Count how rare each token is; see ``Reranker``."""
+        """Count how rare each token is; see ``Reranker``.
+
+        ``remember`` keeps the passages' token vectors in the cache folder too; not where one
+        measures how long embedding takes.
+        """
         super().__init__(chunks, top_k)
         self._embedder = embedder
+        self._remember = remember
         self._total = len(chunks)
         self._holders = Counter()
         for chunk in chunks:
@@ -166,16 +177,28 @@ class LateInteraction(Reranker):
         return max_sim(asked, passages, self.token_weights(question)).numpy()
 
     def _passages(self, nodes: Sequence[BaseNode], limit: int = 3000) -> list[torch.Tensor]:
-        """Token vectors of nodes; the last ``limit`` nodes' are remembered, in 16 bits."""
+        """Token vectors of nodes; the last ``limit`` nodes' stay in memory. In 16 bits."""
         keys = [node.hash for node in nodes]
         pairs = zip(keys, nodes, strict=True)
         new = {key: embedded_text(node) for key, node in pairs if key not in self._vectors}
-        made = zip(new, self.token_vectors(list(new.values())), strict=True)
-        self._vectors |= {key: vectors.half() for key, vectors in made}
+        self._vectors |= zip(new, self._stored(list(new.values())), strict=True)
         found = [self._vectors[key] for key in keys]
         for key in list(self._vectors)[:-limit]:
             del self._vectors[key]
         return found
+
+    def _stored(self, texts: list[str]) -> list[torch.Tensor]:
+        """``token_vectors`` in 16 bits, read from disk where they have been computed before."""
+
+        def compute(places: Sequence[int]) -> list[bytes]:
+            made = self.token_vectors([texts[place] for place in places])
+            return [vectors.half().numpy().tobytes() for vectors in made]
+
+        keys = [f"{self._embedder.fingerprint} {text}" for text in texts]
+        every = range(len(texts))
+        found = remembered("tokens", keys, compute) if self._remember else compute(every)
+        width = self._embedder.transformer.config.hidden_size
+        return [torch.frombuffer(bytearray(one), dtype=torch.half).view(-1, width) for one in found]
 
     def forget(self) -> None:
         """Free the memory of the remembered vectors, those of tuned copies included."""
@@ -204,7 +227,7 @@ class LateInteraction(Reranker):
         Returns:
             A tuned copy.
         """
-        tuned = LateInteraction(self._embedder, (), self.top_k)
+        tuned = LateInteraction(self._embedder, (), self.top_k, self._remember)
         for name in ("_chunks", "_holders", "_total", "_vectors"):
             setattr(tuned, name, getattr(self, name))
         pairs = zip(questions, rankings, strict=True)

@@ -219,6 +219,29 @@ def test_vectors_are_computed_once_and_a_changed_text_anew(tiny: Embedder) -> No
     assert late.rerank([asked], [[NodeWithScore(node=node("n", "bay"))]]) == one
 
 
+def test_token_vectors_are_kept_on_disk_unless_time_is_measured(
+    tiny: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, hits = "frost", candidates(["bay", "ferry night frost", "bay"])
+    before = LateInteraction(tiny).rerank([asked], [hits])
+    embedded: list[str] = []
+    token_vectors = LateInteraction.token_vectors
+
+    def counted(self: LateInteraction, texts: list[str], batch: int = 16) -> list[torch.Tensor]:
+        embedded.extend(texts)
+        return token_vectors(self, texts, batch)
+
+    monkeypatch.setattr(LateInteraction, "token_vectors", counted)
+    assert LateInteraction(tiny).rerank([asked], [hits]) == before
+    assert embedded == [asked]  # the passages come from disk
+    assert LateInteraction(tiny, remember=False).rerank([asked], [hits]) == before
+    assert len(embedded) > 2
+    monkeypatch.setattr(Embedder, "fingerprint", "another model")
+    embedded.clear()
+    LateInteraction(tiny).rerank([asked], [hits])
+    assert len(embedded) > 1
+
+
 def lesson(n: int = 12) -> tuple[list[Question], list[list[NodeWithScore]]]:
     """Questions on 'ferry' whose right page is always the one on 'lantern'."""
     draw = random.Random(0)
@@ -247,7 +270,8 @@ def test_tuning_learns_a_planted_rule_and_is_kept(tiny: Embedder) -> None:
     assert again._change is not None and tuned._change is not None
     assert torch.equal(again._change, tuned._change)
     late.tune(*lesson(), epochs=1, rate=1e-2)
-    assert len(list(cache_dir().iterdir())) == 2  # other settings are another file; none is partial
+    kept = list(cache_dir().glob("late-*"))
+    assert len(kept) == 2  # other settings are another file; none is partial
 
 
 def test_a_tuned_layer_is_saved_and_loaded(tiny: Embedder, tmp_path: Path) -> None:
