@@ -162,7 +162,9 @@ def with_what_is_saved(compute: Any, x: torch.Tensor) -> tuple[torch.Tensor, lis
         return compute(x), saved
 
 
-def test_the_fused_gate_computes_what_pefts_does_and_keeps_less(llm: LanguageModel) -> None:
+def test_the_fused_gate_computes_what_pefts_does_and_keeps_less(
+    llm: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wrapped = get_peft_model(
         llm.model, LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM")
     )
@@ -184,6 +186,8 @@ def test_the_fused_gate_computes_what_pefts_does_and_keeps_less(llm: LanguageMod
     assert kept == [True, False]
     with wrapped.disable_adapter():
         torch.testing.assert_close(finetuning._fused_gated(mlp, x), mlp(x))
+    monkeypatch.setattr(mlp.config, "hidden_act", "gelu")
+    assert not finetuning._is_gated(mlp)
     wrapped.unload()
 
 
