@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import sys
+import tomllib
 import types
 from pathlib import Path
 from typing import Any
 
 import pytest
 from matplotlib import font_manager
+from packaging.specifiers import SpecifierSet
 
 from course_utils import environment, models
 from course_utils.environment import Check
@@ -162,3 +164,13 @@ def test_no_place_for_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_a_report_shows_the_cure_as_code(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = environment.Report([Check("A <b>", True, "Fine."), Check("B", False, "Run `x < y`.")])
     assert "<code>x &lt; y</code>" in shown.data and "1 of 2 to mend." in shown.data
+
+
+def test_what_is_pinned_runs_on_the_oldest_python_that_the_course_promises() -> None:
+    project = tomllib.loads((environment.ROOT / "pyproject.toml").read_text())["project"]
+    oldest = project["requires-python"].removeprefix(">=") + ".0"
+    asking = {
+        f"{each.name} {each.version}": SpecifierSet(each.metadata["Requires-Python"] or "")
+        for each in importlib.metadata.distributions()
+    }
+    assert not [name for name, asked in asking.items() if oldest not in asked]
