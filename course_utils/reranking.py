@@ -227,8 +227,8 @@ class LateInteraction(Reranker):
         Returns:
             A tuned copy.
         """
-        tuned = LateInteraction(self._embedder, (), self.top_k, self._remember)
-        for name in ("_chunks", "_holders", "_total", "_vectors"):
+        tuned = LateInteraction(self._embedder, (), self.top_k)
+        for name in ("_chunks", "_holders", "_remember", "_total", "_vectors"):
             setattr(tuned, name, getattr(self, name))
         pairs = zip(questions, rankings, strict=True)
         seen = [(q.text, q.grades, [hit.node.hash for hit in hits]) for q, hits in pairs]

@@ -275,6 +275,14 @@ def test_tuning_learns_a_planted_rule_and_is_kept(tiny: Embedder) -> None:
     assert len(kept) == 2  # other settings are another file; none is partial
 
 
+def test_a_tuned_copy_keeps_on_disk_what_the_first_keeps(tiny: Embedder) -> None:
+    for remember in (False, True):
+        tuned = LateInteraction(tiny, remember=remember).tune(*lesson(), epochs=1)
+        tuned.forget()
+        gold_ranks(tuned)
+        assert (cache_dir() / "tokens.sqlite").exists() == remember
+
+
 def test_a_tuned_layer_is_saved_and_loaded(tiny: Embedder, tmp_path: Path) -> None:
     tuned = LateInteraction(tiny).tune(*lesson(), epochs=2, rate=1e-2)
     tuned.save(tmp_path / "layer.safetensors")
