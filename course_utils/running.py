@@ -70,7 +70,7 @@ def _entry(path: Path, ledger: dict[str, dict]) -> dict[str, str]:
     return {
         "file": path.name,
         "title": first.splitlines()[0].lstrip("# "),
-        "after": after[1].rstrip(".").replace("`", "") if after else "",
+        "after": re.sub(r"[`*]", "", after[1].rstrip(".")) if after else "",
         "minutes": "not measured yet" if seconds is None else f"{max(seconds / 60, 1):.0f}",
         "memory": "" if peak is None else f"{peak / 1e9:.1f} GB",
     }

@@ -395,7 +395,7 @@ def test_the_map_lists_what_is_there_with_what_was_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("00_start", "03_other"):
-        head = f"# {name} & more\n\n**After this notebook you can** do `x`.\n"
+        head = f"# {name} & more\n\n**After this notebook you can** do `x`, *not* y.\n"
         cell = nbformat.v4.new_markdown_cell(head)
         nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / f"{name}.ipynb")
     monkeypatch.setattr(running, "NOTEBOOKS", tmp_path)
@@ -403,7 +403,7 @@ def test_the_map_lists_what_is_there_with_what_was_measured(
     monkeypatch.setattr(claims, "load_ledger", lambda: ledger)
     made = running.course_map()
     assert [entry["minutes"] for entry in made.entries] == ["not measured yet", "2"]
-    assert made.entries[1]["memory"] == "1.6 GB" and made.entries[0]["after"] == "do x"
+    assert made.entries[1]["memory"] == "1.6 GB" and made.entries[0]["after"] == "do x, not y"
     assert "<a href='03_other.ipynb'>03_other &amp; more</a>" in made.data
     assert repr(made) == "map of the course"
 
