@@ -13,7 +13,8 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-from course_utils.models import LanguageModel, cache_dir
+from course_utils.files import cache_dir
+from course_utils.models import LanguageModel
 
 ENGINE = 1  # part of every answer's key: raise it when the code decodes or scores differently
 

@@ -17,6 +17,8 @@ from llama_index.core.node_parser import NodeParser
 from llama_index.core.schema import BaseNode, NodeRelationship, TextNode
 from pydantic import PrivateAttr
 
+from course_utils.files import InputError
+
 Spans = list[tuple[int, int]]
 Splitter = Callable[[str], Spans]
 Fits = Callable[[int, int], bool]
@@ -32,7 +34,7 @@ def fixed_windows(tokenizer: Any, size: int, overlap: int = 0) -> Splitter:
         overlap: tokens shared by neighbours, less than ``size``.
     """
     if not 0 <= overlap < size:
-        raise ValueError(
+        raise InputError(
             f"The overlap ({overlap}) must be at least 0 and less than the size ({size})."
         )
 
@@ -75,7 +77,7 @@ def sentences_packed(tokenizer: Any, size: int, overlap: int = 0) -> Splitter:
         overlap: sentences that a chunk repeats from the end of the one before, as far as they fit.
     """
     if overlap < 0:
-        raise ValueError(f"The overlap ({overlap}) must be at least 0 sentences.")
+        raise InputError(f"The overlap ({overlap}) must be at least 0 sentences.")
     windows = fixed_windows(tokenizer, size)
 
     def split(text: str) -> Spans:

@@ -24,13 +24,14 @@ import torch
 from IPython.display import HTML
 
 from course_utils.evaluation import Estimate
+from course_utils.files import CourseError
 
 ROOT = Path(__file__).resolve().parent.parent
 LEDGER = ROOT / "notebooks" / "claims.json"
 README = ROOT / "README.md"
 
 
-class ClaimError(AssertionError):
+class ClaimError(CourseError, AssertionError):
     """A claim does not hold."""
 
 

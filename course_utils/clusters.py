@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from llama_index.core.schema import BaseNode, MetadataMode
 
+from course_utils.files import CourseError
 from course_utils.models import Embedder, load_embedder
 
 START_SECONDS = 300  # after which it is said that the cluster has too few cores for all workers
@@ -32,7 +33,7 @@ QUIET = {
 }
 
 
-class ScaleError(RuntimeError):
+class ScaleError(CourseError):
     """The extra is missing, an address cannot be used, or something was lost or doubled."""
 
 

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import yaml
 from llama_index.core import Document
 
+from course_utils.files import InputError
 from course_utils.formats.cases import COURTS
 from course_utils.formats.emails import parse_brief
 
@@ -24,7 +25,7 @@ SUFFIXES = (".md", ".markdown", ".txt", ".rst")
 T = TypeVar("T")
 
 
-class CorpusError(ValueError):
+class CorpusError(InputError):
     """A file of a corpus is missing or malformed; the message names file and line."""
 
 

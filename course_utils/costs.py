@@ -22,6 +22,8 @@ from typing import Any
 import numpy as np
 import yaml
 
+from course_utils.files import InputError
+
 EXAMPLES = Path(__file__).resolve().parent.parent / "datasets" / "decisions" / "costs.yaml"
 PAIRS = (("prompting", "LoRA"), ("RAG", "hybrid"))
 MAY_BE_ZERO = (
@@ -32,7 +34,7 @@ MAY_BE_ZERO = (
 )
 
 
-class CostError(ValueError):
+class CostError(InputError):
     """An input of the cost model is missing or impossible; the message says which."""
 
 

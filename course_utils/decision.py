@@ -19,6 +19,7 @@ import yaml
 
 from course_utils import costs
 from course_utils.claims import Claim, load_ledger
+from course_utils.files import InputError
 from course_utils.grading import store
 
 RULES = Path(__file__).with_name("decision.yaml")
@@ -32,7 +33,7 @@ SPOKEN |= dict.fromkeys(("unsure", "not sure", "?", "u"), "unsure")
 Answers = Mapping[str, str]
 
 
-class DecisionError(ValueError):
+class DecisionError(InputError):
     """Answers or a file that cannot be used; the message says why and what to do."""
 
 

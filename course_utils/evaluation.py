@@ -15,6 +15,7 @@ import pytrec_eval
 from llama_index.core.schema import NodeWithScore
 
 from course_utils.corpus import CorpusError, Question, Span, read_beir
+from course_utils.files import InputError
 from course_utils.generation import Answer
 from course_utils.models import Embedder
 from course_utils.reranking import RerankedRetriever, default
@@ -290,7 +291,7 @@ def estimate(values: Sequence[float] | np.ndarray, draws: int = 10_000, seed: in
     """
     numbers = np.asarray(values, dtype=float)
     if numbers.size == 0:
-        raise ValueError("There is nothing to average: the list of values is empty.")
+        raise InputError("There is nothing to average: the list of values is empty.")
     if np.isin(numbers, (0, 1)).all():
         return _wilson(numbers)
     return _bootstrap(numbers, draws, seed)
@@ -317,7 +318,7 @@ def paired_difference(
 ) -> Estimate:
     """The mean of ``after - before`` on the same questions, with its paired bootstrap interval."""
     if len(after) != len(before):
-        raise ValueError(
+        raise InputError(
             f"A paired comparison needs the same questions: {len(after)} and {len(before)}."
         )
     differences = np.asarray(after, dtype=float) - np.asarray(before, dtype=float)
@@ -330,7 +331,7 @@ def cohen_kappa(one: Sequence[object], other: Sequence[object]) -> float:
     0 too when both give every item the same label, where there is nothing to agree on.
     """
     if not one or len(one) != len(other):
-        raise ValueError(f"Kappa needs the same items: {len(one)} and {len(other)} labels.")
+        raise InputError(f"Kappa needs the same items: {len(one)} and {len(other)} labels.")
     n, a, b = len(one), Counter(one), Counter(other)
     observed = sum(x == y for x, y in zip(one, other, strict=True)) / n
     chance = sum(a[label] * b[label] for label in a) / n**2
@@ -379,7 +380,7 @@ def read_run(path: Path | str) -> dict[str, dict[str, float]]:
 
 def _escaped(name: str) -> str:
     if not name:
-        raise ValueError("A run file has no place for an empty id.")
+        raise InputError("A run file has no place for an empty id.")
     return re.sub(r"[\s%]", lambda found: quote(found[0]), name)
 
 

@@ -39,14 +39,8 @@ from peft.tuners.lora import Linear as LoraLinear
 from torch.nn.functional import silu
 
 from course_utils.cache import remembered_by
-from course_utils.models import (
-    LanguageModel,
-    cache_dir,
-    load_generator,
-    release_memory,
-    weights_digest,
-)
-from course_utils.progress import progress
+from course_utils.files import InputError, cache_dir, progress
+from course_utils.models import LanguageModel, load_generator, release_memory, weights_digest
 
 # peft asks transformers by an old name, and a learner can do nothing about it.
 warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
@@ -56,7 +50,7 @@ ENGINE = 1  # part of every adapter's key: raise it when the code trains differe
 SAVE_SECONDS = 30
 
 
-class FinetuningError(ValueError):
+class FinetuningError(InputError):
     """The examples or the model cannot be trained on; the message says what to do."""
 
 

@@ -28,8 +28,8 @@ from pydantic import PrivateAttr
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from course_utils.cache import remembered_by
+from course_utils.files import InputError, progress
 from course_utils.models import Embedder, Endpoint, LanguageModel, ModelError, release_memory
-from course_utils.progress import progress
 
 Chat = list[dict[str, str]]
 Padded = dict[str, torch.Tensor]
@@ -300,7 +300,7 @@ class Grammar:
         grammar = LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=spaced)  # type: ignore[arg-type]
         self._fresh = LLMatcher(from_tokenizer(llm.tokenizer, self._words), grammar)
         if self._fresh.is_error():
-            raise ValueError(f"The schema cannot be decoded by: {self._fresh.get_error()}")
+            raise InputError(f"The schema cannot be decoded by: {self._fresh.get_error()}")
 
     def mask(self, rows: int) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
         """A logits processor for a batch of so many chats."""

@@ -32,15 +32,16 @@ from typing import Any, Literal
 
 import filelock
 import numpy as np
-import platformdirs
 import torch
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from pydantic import PrivateAttr
 
+from course_utils.files import CourseError, cache_dir
+
 Role = Literal["embedder", "generator", "word vectors", "reranker"]
 
 
-class ModelError(RuntimeError):
+class ModelError(CourseError):
     """A model cannot be fetched, verified or loaded; the message says what to do."""
 
 
@@ -120,20 +121,6 @@ MANIFEST = "manifest.json"
 
 
 # --- fetch and verify -----------------------------------------------------------------------------
-
-
-def cache_dir() -> Path:
-    """The folder that holds models and derived data, created when missing."""
-    default = platformdirs.user_cache_dir("rag-or-finetuning")
-    folder = Path(os.environ.get("COURSE_CACHE") or default).expanduser()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ModelError(
-            f"The cache folder {folder} cannot be made ({error.strerror}); "
-            "set COURSE_CACHE to a folder you can write to."
-        ) from error
-    return folder
 
 
 def fetch(name: str) -> Path:

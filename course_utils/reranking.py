@@ -24,13 +24,8 @@ from torch.nn.functional import normalize
 
 from course_utils.cache import remembered, remembered_by
 from course_utils.corpus import Question
-from course_utils.models import (
-    Embedder,
-    LanguageModel,
-    cache_dir,
-    load_cross_encoder,
-    release_memory,
-)
+from course_utils.files import InputError, cache_dir
+from course_utils.models import Embedder, LanguageModel, load_cross_encoder, release_memory
 from course_utils.retrieval import NodeRetriever
 
 DEFAULT_WEIGHTS = (0.5, 0.8)  # learned in notebook 04, on its train questions
@@ -98,7 +93,7 @@ class Reranker(BaseNodePostprocessor):
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
         if query_bundle is None:
-            raise ValueError("A reranker needs the question: pass query_str or query_bundle.")
+            raise InputError("A reranker needs the question: pass query_str or query_bundle.")
         return self.rerank([query_bundle.query_str], [nodes])[0]
 
 
@@ -266,7 +261,7 @@ class LateInteraction(Reranker):
     def save(self, path: Path) -> None:
         """Write the learned layer, in one step."""
         if self._change is None:
-            raise ValueError("There is nothing to save: this reranker is not tuned.")
+            raise InputError("There is nothing to save: this reranker is not tuned.")
         partial = path.with_name(path.name + ".partial")
         save_file({"change": self._change.contiguous()}, partial)
         partial.replace(path)
@@ -397,7 +392,7 @@ class LearnedMix(Reranker):
             top_k: see ``Reranker``.
         """
         if len(weights) != 1 + len(parts):
-            raise ValueError(f"{len(parts)} parts need {1 + len(parts)} weights: not {weights}.")
+            raise InputError(f"{len(parts)} parts need {1 + len(parts)} weights: not {weights}.")
         super().__init__(top_k=top_k)
         self.parts = list(parts)
         self.weights = [float(weight) for weight in weights]
@@ -448,7 +443,7 @@ class LearnedMix(Reranker):
                 differences.append(table[better] - table[worse])
                 counts.append((grades[better] - grades[worse]) / max(worse.size, 1))
         if not differences:
-            raise ValueError("There is nothing to learn from: no graded page is a candidate.")
+            raise InputError("There is nothing to learn from: no graded page is a candidate.")
         return cls(parts, _logistic(np.concatenate(differences), np.concatenate(counts), l2))
 
 

@@ -22,6 +22,7 @@ from llama_index.core.vector_stores import MetadataFilters
 from llama_index.core.vector_stores.utils import build_metadata_filter_fn
 
 from course_utils.cache import remembered
+from course_utils.files import InputError
 from course_utils.models import Embedder, release_memory
 
 NODES = "nodes.jsonl"
@@ -34,7 +35,7 @@ class NodeRetriever(BaseRetriever):
         """Set the defaults of ``search``; ``retrieve`` uses them."""
         super().__init__()
         if top_k < 1:
-            raise ValueError(f"top_k must be at least 1, not {top_k}.")
+            raise InputError(f"top_k must be at least 1, not {top_k}.")
         self.top_k = top_k
         self.filters = filters
 
@@ -81,12 +82,12 @@ class IndexRetriever(NodeRetriever):
     ) -> None:
         super().__init__(top_k, filters)
         if not nodes:
-            raise ValueError("There are no nodes to index; read and chunk some documents first.")
+            raise InputError("There are no nodes to index; read and chunk some documents first.")
         # In one order, so that a ranking does not depend on the order of the corpus.
         self.nodes = sorted(nodes, key=lambda node: node.node_id)
         for one, other in pairwise(self.nodes):
             if one.node_id == other.node_id:
-                raise ValueError(f"Two nodes have the id {one.node_id!r}; ids must be unique.")
+                raise InputError(f"Two nodes have the id {one.node_id!r}; ids must be unique.")
 
     def save(self, folder: Path | str) -> None:
         """Write index and nodes to a folder, which is made when missing."""
@@ -107,7 +108,7 @@ class IndexRetriever(NodeRetriever):
         """
         path = Path(folder) / NODES
         if not path.is_file():
-            raise ValueError(f"{folder} holds no saved index; make one with save().")
+            raise InputError(f"{folder} holds no saved index; make one with save().")
         lines = path.read_text(encoding="utf8").split("\n")
         nodes = [json_to_doc(json.loads(line)) for line in lines]
         return cls(nodes, **settings, saved=path.parent)  # type: ignore[call-arg]
@@ -160,7 +161,7 @@ class DenseRetriever(IndexRetriever):
         super().__init__(nodes, top_k, filters)
         self.embedder = embedder
         if saved and (saved / "embedder.txt").read_text() != embedder.fingerprint:
-            raise ValueError(f"{saved} was made with another embedder; index its nodes again.")
+            raise InputError(f"{saved} was made with another embedder; index its nodes again.")
         made = np.load(saved / "vectors.npy") if saved else embed_nodes(self.nodes, embedder)
         self.vectors: np.ndarray = made
         self.index = faiss.IndexFlatIP(self.vectors.shape[1])
@@ -295,7 +296,7 @@ def reciprocal_rank_fusion(
 def _checked(weights: Sequence[float] | None, n: int) -> list[float]:
     chosen = [1.0] * n if weights is None else list(weights)
     if len(chosen) != n or min(chosen, default=0) < 0 or not any(chosen):
-        raise ValueError(f"{n} rankings need {n} weights, none negative, not all 0: not {chosen}.")
+        raise InputError(f"{n} rankings need {n} weights, none negative, not all 0: not {chosen}.")
     return chosen
 
 

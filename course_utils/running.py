@@ -16,11 +16,12 @@ from nbclient.exceptions import CellExecutionError
 from tqdm import tqdm
 
 from course_utils import claims
+from course_utils.files import CourseError
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 
 
-class RunError(RuntimeError):
+class RunError(CourseError):
     """A notebook is missing or one of its cells failed."""
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from course_utils.files import InputError
+
 EMBEDDED_POINTS = 20_000  # above it qdrant-client itself warns against its embedded mode
 MEMORY_FACTOR = 1.5  # memory over the vectors' bytes: links and the payload's indexes
 
 
-class SizeError(ValueError):
+class SizeError(InputError):
     """An amount that cannot be; the message says which."""
 
 

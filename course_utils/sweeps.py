@@ -36,6 +36,7 @@ from course_utils.corpus import (
 )
 from course_utils.evaluation import gold_coverage
 from course_utils.faults import Faults, workshop
+from course_utils.files import cache_dir, progress
 from course_utils.finetuning import Chat, Recipe, attached, loss_on, train
 from course_utils.formats import emails
 from course_utils.generation import (
@@ -49,12 +50,10 @@ from course_utils.generation import (
 from course_utils.models import (
     LanguageModel,
     ModelError,
-    cache_dir,
     load_embedder,
     load_generator,
     weights_digest,
 )
-from course_utils.progress import progress
 from course_utils.retrieval import BM25Retriever, DenseRetriever, FusedRetriever
 from course_utils.running import RunError
 from course_utils.tasks import Scores

@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from course_utils.files import InputError
+
 MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
 ABBREVIATED = "Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec"
 ORDINALS = (
@@ -250,7 +252,7 @@ def check(text: str, brief: dict[str, str]) -> dict[str, bool]:
     """
     missing = [field for field in ("customer", "order", "agent") if not brief.get(field)]
     if missing:
-        raise ValueError(f"The brief has no {missing[0]!r}: give it a '{missing[0]}: …' line.")
+        raise InputError(f"The brief has no {missing[0]!r}: give it a '{missing[0]}: …' line.")
     mail = parse(text)
     return {name: rule(mail, brief) for name, rule in RULES.items()}
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import jsonschema
 
+from course_utils.files import InputError
+
 SCHEMA = Path(__file__).resolve().parents[2] / "datasets" / "tickets" / "schema.json"
 
 
@@ -152,9 +154,9 @@ def _inside_fence(text: str) -> str:
 def _no_repeated_key(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     ticket = dict(pairs)
     if len(ticket) < len(pairs):
-        raise ValueError("a key stands twice in one object")
+        raise InputError("a key stands twice in one object")
     return ticket
 
 
 def _no_such_number(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON number")
+    raise InputError(f"{name} is no JSON number")

@@ -25,6 +25,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from course_utils.files import InputError
 from course_utils.grading import store
 from course_utils.grading.check import Result, Standing, grade, standing
 from course_utils.grading.exercises import (
@@ -208,7 +209,7 @@ def judge_apart(
             said: Any = json.loads(receive.recv_bytes(maxlength=100_000)) if ready else None
             result = Result(str(said[0]), min(max(float(said[1]), 0.0), 1.0), str(said[2]))
             if result.outcome not in store.OUTCOMES:
-                raise ValueError(result.outcome)
+                raise InputError(result.outcome)
         except (EOFError, OSError, ValueError, TypeError, IndexError, KeyError):
             told = "Its process ended without a verdict: too long, or too much memory."
             result = Result("error", 0.0, told)

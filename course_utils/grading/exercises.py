@@ -20,6 +20,8 @@ from typing import Any
 import jsonschema
 import yaml
 
+from course_utils.files import CourseError
+
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 FOLDER = NOTEBOOKS / "exercises"
 SCHEMA = Path(__file__).with_name("schema.json")
@@ -28,7 +30,7 @@ CODE = ("code", "challenge")
 ATTEMPTS = {"prediction": 1, "choice": 2, "answers": 3, "number": 5}
 
 
-class GradingError(RuntimeError):
+class GradingError(CourseError):
     """A definition, a file or a folder is wrong; the message says which and what to do."""
 
 

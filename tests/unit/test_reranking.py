@@ -33,7 +33,8 @@ from transformers import (
 
 from course_utils.corpus import Question
 from course_utils.evaluation import evaluate_beir
-from course_utils.models import Embedder, LanguageModel, ModelError, cache_dir
+from course_utils.files import cache_dir
+from course_utils.models import Embedder, LanguageModel, ModelError
 from course_utils.reranking import (
     CrossEncoder,
     LateInteraction,
