@@ -26,6 +26,8 @@ import sys
 import tempfile
 import warnings
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -35,8 +37,9 @@ import numpy as np
 import torch
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from pydantic import PrivateAttr
+from safetensors.torch import load_file
 
-from course_utils.files import CourseError, cache_dir
+from course_utils.files import CourseError, cache_dir, write_text
 
 Role = Literal["embedder", "generator", "word vectors", "reranker"]
 
@@ -171,7 +174,7 @@ def verify(name: str) -> Path:
     manifest = folder / MANIFEST
     if not manifest.is_file():
         raise ModelError(f"{name} is not fetched yet; run `course models fetch`.")
-    for file, expected in json.loads(manifest.read_text())["files"].items():
+    for file, expected in json.loads(manifest.read_text(encoding="utf8"))["files"].items():
         path = folder / file
         if path.is_file() and _sha256(path) == expected:
             continue
@@ -258,7 +261,7 @@ def _write_manifest(weights: Weights, folder: Path) -> None:
         if path.is_file()
     }
     manifest = {"name": weights.name, "requirement": weights.requirement, "files": files}
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+    write_text(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
 
 
 def convert_gguf(gguf: str, folder: str) -> None:
@@ -288,32 +291,83 @@ def convert_gguf(gguf: str, folder: str) -> None:
 # --- load -----------------------------------------------------------------------------------------
 
 
-class Embedder(BaseEmbedding):
-    """A sentence embedder: a transformer, pooling, and vectors of length one.
+# The ways to turn token vectors into one vector, in the order in which sentence-transformers joins
+# several, with the keys under which its older releases save them.
+POOLING = {
+    "cls": "pooling_mode_cls_token",
+    "max": "pooling_mode_max_tokens",
+    "mean": "pooling_mode_mean_tokens",
+    "mean_sqrt_len_tokens": "pooling_mode_mean_sqrt_len_tokens",
+    "weightedmean": "pooling_mode_weightedmean_tokens",
+    "lasttoken": "pooling_mode_lasttoken",
+}
+PROMPT_NAMES = {"query": ("query",), "document": ("document", "passage", "corpus")}
 
-    It is a LlamaIndex embedding model, and gives the same vectors as sentence-transformers does
-    for the same folder (Reimers and Gurevych, 2019). Texts longer than ``max_tokens`` word
+
+class Embedder(BaseEmbedding):
+    """A sentence embedder: a transformer, pooling, perhaps dense layers, and vectors of length one.
+
+    It is a LlamaIndex embedding model. For the same folder it gives the same vectors as
+    sentence-transformers (Reimers and Gurevych, 2019): ``encode`` does what ``encode_document``
+    does there, ``encode_queries`` what ``encode_query`` does. Texts longer than ``max_tokens`` word
     pieces are cut, as there.
     """
 
     _model: Any = PrivateAttr()
     _tokenizer: Any = PrivateAttr()
-    _pooling: str = PrivateAttr(default="mean")
-    _max_tokens: int = PrivateAttr(default=256)
+    _pooling: list[str] = PrivateAttr()
+    _after: torch.nn.Sequential = PrivateAttr()
+    _prompts: dict[str, str] = PrivateAttr(default_factory=dict)
+    _pool_prompt: bool = PrivateAttr()
+    _lower: bool = PrivateAttr()
+    _max_tokens: int = PrivateAttr()
     _fingerprint: str = PrivateAttr()
 
     def __init__(self, folder: Path, name: str, int8: bool = False) -> None:
+        """Load what the folder's ``modules.json`` lists; without it, a model and mean pooling.
+
+        Raises:
+            ModelError: a file is missing or damaged, or asks for something that is not built here.
+        """
         super().__init__(model_name=name, embed_batch_size=256)
-        self._model, self._tokenizer = _load_pretrained(folder, "AutoModel")
-        self._model.float()
-        pooling = _read_json(folder / "1_Pooling" / "config.json")
-        self._pooling = "cls" if pooling.get("pooling_mode_cls_token") else "mean"
-        limits = _read_json(folder / "sentence_bert_config.json")
-        self._max_tokens = limits.get("max_seq_length") or self._tokenizer.model_max_length
-        self._fingerprint = f"{weights_digest(self._model)} {self._pooling} {self._max_tokens}"
+        with _loading(folder):
+            (_, first), (_, pooling), *after = _modules(folder)
+            self._model, self._tokenizer = _load_pretrained(first, "AutoModel")
+            if self._model.config.model_type in ("t5", "mt5"):
+                self._model = self._model.encoder  # the half that reads
+            self._model.float()
+            config = _read_json(pooling / "config.json")
+            self._pooling = _pooling_modes(pooling, config)
+            self._pool_prompt = config.get("include_prompt", True)
+            self._after = torch.nn.Sequential(*(_layer(kind, path) for kind, path in after))
+            prompts = _read_json(folder / "config_sentence_transformers.json").get("prompts", {})
+            for role, names in PROMPT_NAMES.items():
+                # sentence-transformers saves an empty "document" beside a "passage" that is used.
+                texts = [prompts[name] for name in names if prompts.get(name)]
+                self._prompts[role] = texts[0] if texts else ""
+            limits = _transformer_settings(first)
+            self._lower = limits.get("do_lower_case", False)
+            self._max_tokens = _max_tokens(self._model, self._tokenizer, limits)
+            self._fingerprint = self._describe()
         if int8:
             self._fingerprint += " int8"
             _to_int8(self._model)
+
+    def _describe(self) -> str:
+        """The fingerprint; what a model does not have adds nothing to it."""
+        pooling = "+".join(self._pooling)
+        extras = []
+        if len(self._after):
+            extras.append(f"{self._after} {weights_digest(self._after)}")
+        if any(self._prompts.values()):
+            extras.append(f"{self._prompts} {self._pool_prompt}")
+        if self._lower:
+            extras.append("lower")
+        if self.model_name not in REGISTRY:  # whose tokenizers are pinned together with the weights
+            raw = getattr(self._tokenizer, "backend_tokenizer", None)
+            extras.append(raw.to_str() if raw else str(sorted(self._tokenizer.get_vocab().items())))
+        said = f"{weights_digest(self._model)} {pooling} {self._max_tokens}"
+        return f"{said} {hashlib.sha256(repr(extras).encode()).hexdigest()}" if extras else said
 
     @classmethod
     def class_name(cls) -> str:
@@ -335,11 +389,16 @@ class Embedder(BaseEmbedding):
 
     @property
     def fingerprint(self) -> str:
-        """What decides the vectors: weights, pooling and truncation."""
+        """What decides the vectors: weights, tokenizer, pooling, layers, prompts and truncation."""
         return self._fingerprint
 
+    @property
+    def has_query_prompt(self) -> bool:
+        """Whether ``encode_queries`` gives other vectors than ``encode``."""
+        return self._prompts["query"] != self._prompts["document"]
+
     def encode(self, texts: list[str], tokens_per_batch: int = 2048) -> np.ndarray:
-        """Embed texts.
+        """Embed texts to search in, with the model's prompt for documents if it has one.
 
         Args:
             texts: n texts.
@@ -349,30 +408,62 @@ class Embedder(BaseEmbedding):
         Returns:
             (n, dimension) float32 array, each row of length 1.
         """
-        vectors = np.zeros((len(texts), self._model.config.hidden_size), dtype=np.float32)
-        encoded = [
-            self._tokenizer(text, truncation=True, max_length=self._max_tokens) for text in texts
-        ]
+        return self._encode(texts, "document", tokens_per_batch)
+
+    def encode_queries(self, texts: list[str], tokens_per_batch: int = 2048) -> np.ndarray:
+        """Embed questions, with the model's prompt for queries if it has one; see ``encode``."""
+        return self._encode(texts, "query", tokens_per_batch)
+
+    def _encode(self, texts: list[str], role: str, tokens_per_batch: int) -> np.ndarray:
+        width = self._model.config.hidden_size * len(self._pooling)
+        for module in self._after.modules():
+            width = getattr(module, "out_features", width)
+        vectors = np.zeros((len(texts), width), dtype=np.float32)
+        for batch in self.encode_batches(texts, role, tokens_per_batch):
+            vectors[list(batch)] = list(batch.values())
+        return vectors
+
+    def encode_batches(
+        self, texts: list[str], role: str = "document", tokens_per_batch: int = 2048
+    ) -> Iterator[dict[int, np.ndarray]]:
+        """Embed texts batch by batch, so that each batch can be saved when it is done.
+
+        Args:
+            texts: n texts.
+            role: "document" or "query", which decides the prompt.
+            tokens_per_batch: see ``encode``.
+
+        Yields:
+            For each batch, its texts' places in ``texts`` with their rows, (dimension,) float32.
+        """
+        prompt = self._prompts[role]
+        encoded = [self._ids(prompt + text) for text in texts]
+        skipped = 0 if self._pool_prompt or not prompt else self._length(prompt)
         # Longest first, so that a batch holds texts of nearly one length and pads little.
         order = sorted(range(len(texts)), key=lambda i: -len(encoded[i]["input_ids"]))
         start = 0
         while start < len(order):
             longest = len(encoded[order[start]]["input_ids"])
-            batch = order[start : start + max(1, tokens_per_batch // longest)]
+            batch = order[start : start + max(1, tokens_per_batch // max(1, longest))]
             padded = self._tokenizer.pad([encoded[i] for i in batch], return_tensors="pt")
-            vectors[batch] = self._pool(padded)
+            yield dict(zip(batch, self._pool(padded, skipped), strict=True))
             start += len(batch)
-        return vectors
+
+    def _ids(self, text: str) -> Any:
+        text = text.lower() if self._lower else text
+        return self._tokenizer(text, truncation=True, max_length=self._max_tokens)
+
+    def _length(self, prompt: str) -> int:
+        """Tokens of a prompt, without the special token that would end a text here."""
+        ids = self._ids(prompt)["input_ids"]
+        return len(ids) - (ids[-1] in self._tokenizer.all_special_ids)
 
     @torch.inference_mode()
-    def _pool(self, inputs: Any) -> np.ndarray:
+    def _pool(self, inputs: Any, skipped: int) -> np.ndarray:
         hidden = self._model(**inputs).last_hidden_state
-        if self._pooling == "cls":
-            pooled = hidden[:, 0]
-        else:
-            mask = inputs["attention_mask"].unsqueeze(-1)
-            pooled = (hidden * mask).sum(1) / mask.sum(1)
-        return torch.nn.functional.normalize(pooled, dim=1).numpy()
+        mask = inputs["attention_mask"]
+        vectors = torch.cat([_pooled(hidden, mask, mode, skipped) for mode in self._pooling], 1)
+        return torch.nn.functional.normalize(self._after(vectors), dim=1).numpy()
 
     def _get_text_embedding(self, text: str) -> list[float]:
         return self.encode([text])[0].tolist()
@@ -381,10 +472,131 @@ class Embedder(BaseEmbedding):
         return self.encode(texts).tolist()
 
     def _get_query_embedding(self, query: str) -> list[float]:
-        return self._get_text_embedding(query)
+        return self.encode_queries([query])[0].tolist()
 
     async def _aget_query_embedding(self, query: str) -> list[float]:
-        return self._get_text_embedding(query)
+        return self._get_query_embedding(query)
+
+
+def encode_queries(embedder: Any, texts: list[str]) -> np.ndarray:
+    """Embed questions with any embedder, with its prompt for queries if it has one.
+
+    Args:
+        embedder: has ``encode_queries``, or just ``encode`` when it treats all texts alike.
+        texts: n questions.
+
+    Returns:
+        (n, dimension) float32 array, each row of length 1.
+    """
+    return getattr(embedder, "encode_queries", embedder.encode)(texts)
+
+
+class Normalize(torch.nn.Module):
+    """Gives each vector length 1."""
+
+    def forward(self, vectors: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.normalize(vectors, dim=1)
+
+
+def _modules(folder: Path) -> list[tuple[str, Path]]:
+    """What an embedder consists of, each part with its folder: a transformer, pooling, layers."""
+    listed = _read_json(folder / "modules.json") or [
+        {"type": "sentence_transformers.models.Transformer", "path": ""},
+        {"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"},
+    ]
+    found = []
+    for module in listed:
+        kind = re.sub(r"^sentence_transformers\..*\.", "", module["type"])
+        found.append((kind, folder / module["path"]))
+    kinds = [kind for kind, _ in found]
+    if kinds[:2] != ["Transformer", "Pooling"] or not {"Dense", "Normalize"}.issuperset(kinds[2:]):
+        raise ModelError(
+            f"The model in {folder} consists of {', '.join(kinds)}, but here only Transformer and "
+            "Pooling, then Dense and Normalize, can be computed; choose another embedder."
+        )
+    # Every vector gets length 1 at the end anyway.
+    return found[:-1] if kinds[-1] == "Normalize" else found
+
+
+def _transformer_settings(folder: Path) -> dict[str, Any]:
+    """What sentence-transformers saves beside a transformer."""
+    settings = _read_json(next(folder.glob("sentence_*_config.json"), folder / "none"))
+    task = settings.get("transformer_task", "feature-extraction")
+    if task != "feature-extraction":
+        raise ModelError(
+            f"The model in {folder} is used for {task!r}, not for embedding; choose another one."
+        )
+    return settings
+
+
+def _pooling_modes(folder: Path, config: dict[str, Any]) -> list[str]:
+    modes = config.get("pooling_mode")
+    if modes is None:  # written before sentence-transformers 6
+        names = {key: mode for mode, key in POOLING.items()}
+        on = [key for key, value in config.items() if key.startswith("pooling_mode_") and value]
+        modes = sorted((names.get(key, key) for key in on), key=[*POOLING, *on].index) or ["mean"]
+    modes = [modes] if isinstance(modes, str) else list(modes)
+    if odd := [mode for mode in modes if mode not in POOLING]:
+        raise ModelError(f"The pooling {odd[0]!r} in {folder} is not one of {', '.join(POOLING)}.")
+    return modes
+
+
+def _pooled(hidden: torch.Tensor, mask: torch.Tensor, mode: str, skipped: int) -> torch.Tensor:
+    """One vector for each text.
+
+    Args:
+        hidden: (n, tokens, dimension), padded on either side.
+        mask: (n, tokens), 1 for a real token, 0 for padding.
+        mode: a key of ``POOLING``.
+        skipped: how many of a text's first tokens, its prompt, do not count.
+
+    Returns:
+        (n, dimension).
+    """
+    place = mask.cumsum(1)  # of a token in its text, from 1, whichever side the padding is on
+    mask = mask * (place > skipped)
+    rows = torch.arange(len(mask))
+    if mode == "cls":
+        return hidden[rows, mask.argmax(1)]
+    if mode == "lasttoken":
+        return hidden[rows, mask.shape[1] - 1 - mask.flip(1).argmax(1)]
+    if mode == "max":
+        return hidden.masked_fill(mask.unsqueeze(-1) == 0, -torch.inf).amax(1)
+    weights = (mask * place if mode == "weightedmean" else mask).unsqueeze(-1)
+    total = weights.sum(1).clamp(min=1)
+    return (hidden * weights).sum(1) / (total.sqrt() if mode == "mean_sqrt_len_tokens" else total)
+
+
+def _layer(kind: str, folder: Path) -> torch.nn.Module:
+    """A layer behind the pooling: `Normalize`, or `Dense`, which is linear and an activation."""
+    if kind == "Normalize":
+        return Normalize()
+    config = _read_json(folder / "config.json")
+    path, _, name = config.get("activation_function", "torch.nn.modules.Tanh").rpartition(".")
+    source = config.get("module_input_name", "sentence_embedding")
+    if (
+        not path.startswith("torch.nn.modules")
+        or config.get("use_residual")
+        or source != "sentence_embedding"
+    ):
+        raise ModelError(f"The layer in {folder} has parts that cannot be computed here: {config}.")
+    linear = torch.nn.Linear(
+        config["in_features"], config["out_features"], config.get("bias", True)
+    )
+    layer = torch.nn.Sequential(linear, getattr(torch.nn, name)())
+    weights = load_file(folder / "model.safetensors")
+    layer.load_state_dict({key.replace("linear", "0"): value for key, value in weights.items()})
+    return layer.float().eval()
+
+
+def _max_tokens(model: Any, tokenizer: Any, limits: dict[str, Any]) -> int:
+    """How many tokens of a text are read: what the folder says, as far as there are positions."""
+    told = limits.get("max_seq_length") or min(tokenizer.model_max_length, 2**31 - 1)
+    positions = getattr(model.config, "max_position_embeddings", -1)
+    table: Any = getattr(getattr(model, "embeddings", None), "position_embeddings", None)
+    if getattr(table, "padding_idx", None) is not None:  # RoBERTa counts on from its padding's id
+        positions -= table.padding_idx + 1
+    return min(told, positions) if positions > 0 else told
 
 
 class Int8Linear(torch.nn.Module):
@@ -413,11 +625,12 @@ class Int8Linear(torch.nn.Module):
 
 def _to_int8(model: torch.nn.Module) -> None:
     """Put the linear layers of a BERT, or of a model built like it, into `Int8Linear`."""
-    warnings.filterwarnings("ignore", module="torch.ao")  # deprecated, without a successor yet
-    for name, module in list(model.named_modules()):
-        for child_name, child in list(module.named_children()):
-            if isinstance(child, torch.nn.Linear) and "pooler" not in name:  # its output is unused
-                setattr(module, child_name, Int8Linear(child))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="torch.ao")  # deprecated, without a successor yet
+        for name, module in list(model.named_modules()):
+            for child_name, child in list(module.named_children()):
+                if isinstance(child, torch.nn.Linear) and "pooler" not in name:  # which is unused
+                    setattr(module, child_name, Int8Linear(child))
 
 
 @dataclass
@@ -556,6 +769,21 @@ def _locate(name: str, role: Role) -> Path:
         ) from error
 
 
+@contextmanager
+def _loading(folder: Path) -> Iterator[None]:
+    """Turn the many errors that a missing or damaged file causes into one that says what to do."""
+    try:
+        yield
+    except CourseError:
+        raise
+    except Exception as error:  # transformers, tokenizers, safetensors and json raise a dozen kinds
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(
+            f"The model in {folder} cannot be loaded ({first}); run `course models verify`, "
+            "or check that the folder holds config.json, the tokenizer and safetensors."
+        ) from error
+
+
 def _load_pretrained(folder: Path, auto_class: str) -> tuple[Any, Any]:
     import transformers
 
@@ -563,20 +791,15 @@ def _load_pretrained(folder: Path, auto_class: str) -> tuple[Any, Any]:
     dtype = os.environ.get("COURSE_DTYPE") or "float32"
     if dtype not in ("float32", "bfloat16"):
         raise ModelError(f"COURSE_DTYPE is {dtype!r}; use float32 or bfloat16.")
-    try:
+    with _loading(folder):
         model = getattr(transformers, auto_class).from_pretrained(
             folder, dtype=getattr(torch, dtype)
         )
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError, KeyError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(
-            f"The model in {folder} cannot be loaded ({first}); run `course models verify`, "
-            "or check that the folder holds config.json, the tokenizer and safetensors."
-        ) from error
     release_memory()
     return model.eval(), tokenizer
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text()) if path.is_file() else {}
+def _read_json(path: Path) -> Any:
+    """A JSON file's content, {} without the file."""
+    return json.loads(path.read_text(encoding="utf8")) if path.is_file() else {}
