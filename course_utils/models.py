@@ -28,7 +28,7 @@ import warnings
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -330,13 +330,14 @@ class Embedder(BaseEmbedding):
             ModelError: a file is missing or damaged, or asks for something that is not built here.
         """
         super().__init__(model_name=name, embed_batch_size=256)
-        with _loading(folder):
+        with loading(folder):
             (_, first), (_, pooling), *after = _modules(folder)
             self._model, self._tokenizer = _load_pretrained(first, "AutoModel")
             if self._model.config.model_type in ("t5", "mt5"):
                 self._model = self._model.encoder  # the half that reads
             self._model.float()
-            config = _read_json(pooling / "config.json")
+            listed = (folder / "modules.json").is_file()
+            config = _read_json(pooling / "config.json", required=listed)
             self._pooling = _pooling_modes(pooling, config)
             self._pool_prompt = config.get("include_prompt", True)
             self._after = torch.nn.Sequential(*(_layer(kind, path) for kind, path in after))
@@ -571,7 +572,7 @@ def _layer(kind: str, folder: Path) -> torch.nn.Module:
     """A layer behind the pooling: `Normalize`, or `Dense`, which is linear and an activation."""
     if kind == "Normalize":
         return Normalize()
-    config = _read_json(folder / "config.json")
+    config = _read_json(folder / "config.json", required=True)
     path, _, name = config.get("activation_function", "torch.nn.modules.Tanh").rpartition(".")
     source = config.get("module_input_name", "sentence_embedding")
     if (
@@ -644,16 +645,46 @@ class LanguageModel:
     model: Any  # transformers.PreTrainedModel
     tokenizer: Any  # transformers.PreTrainedTokenizerBase
     remember: bool = False
+    _known: tuple[list[Any], str] | None = field(
+        default=None, init=False, repr=False, compare=False
+    )
 
     @torch.inference_mode()
     def fingerprint(self) -> str:
         """What decides the answers: how the model, with its adapters, goes on from a fixed text.
 
-        Hashing the weights would take longer than many answers.
+        Hashing the weights would take longer than many answers. It is computed again only after a
+        weight, an adapter or the chat template has changed.
         """
-        logits = self.model(torch.arange(8)[None]).logits.float().numpy()
-        template = str(self.tokenizer.chat_template).encode()
-        return hashlib.sha256(logits.tobytes() + template).hexdigest()
+        state = self._state()
+        if self._known is None or not _same(state, self._known[0]):
+            logits = self.model(torch.arange(8)[None]).logits.float().numpy()
+            template = str(self.tokenizer.chat_template).encode()
+            self._known = state, hashlib.sha256(logits.tobytes() + template).hexdigest()
+        return self._known[1]
+
+    def _state(self) -> list[Any]:
+        """Changes whenever the answers may, and is read in a tenth of a forward pass's time."""
+        state: list[Any] = [str(self.tokenizer.chat_template)]
+        for module in self.model.modules():
+            state.append(module.training)
+            if hasattr(module, "merged_adapters"):  # a layer of peft's
+                switches = (module.disable_adapters, module.merged_adapters, module.active_adapters)
+                state.append(f"{switches} {getattr(module, 'scaling', None)}")
+        for tensor in (*self.model.parameters(), *self.model.buffers()):
+            # PyTorch counts the changes in place, except those through `.data`: hence the values.
+            # Holding the tensor itself keeps its address from being given to another adapter's.
+            version = 0 if tensor.is_inference() else tensor._version
+            state += [tensor, version, tensor.data_ptr(), tensor.flatten()[:4].tolist()]
+        return state
+
+
+def _same(state: list[Any], other: list[Any]) -> bool:
+    if len(state) != len(other):
+        return False
+    tensor = torch.Tensor
+    pairs = zip(state, other, strict=True)
+    return all(a is b or (not isinstance(a, tensor) and a == b) for a, b in pairs)
 
 
 @dataclass(frozen=True)
@@ -770,7 +801,7 @@ def _locate(name: str, role: Role) -> Path:
 
 
 @contextmanager
-def _loading(folder: Path) -> Iterator[None]:
+def loading(folder: Path) -> Iterator[None]:
     """Turn the many errors that a missing or damaged file causes into one that says what to do."""
     try:
         yield
@@ -791,7 +822,7 @@ def _load_pretrained(folder: Path, auto_class: str) -> tuple[Any, Any]:
     dtype = os.environ.get("COURSE_DTYPE") or "float32"
     if dtype not in ("float32", "bfloat16"):
         raise ModelError(f"COURSE_DTYPE is {dtype!r}; use float32 or bfloat16.")
-    with _loading(folder):
+    with loading(folder):
         model = getattr(transformers, auto_class).from_pretrained(
             folder, dtype=getattr(torch, dtype)
         )
@@ -800,6 +831,6 @@ def _load_pretrained(folder: Path, auto_class: str) -> tuple[Any, Any]:
     return model.eval(), tokenizer
 
 
-def _read_json(path: Path) -> Any:
-    """A JSON file's content, {} without the file."""
-    return json.loads(path.read_text(encoding="utf8")) if path.is_file() else {}
+def _read_json(path: Path, required: bool = False) -> Any:
+    """A JSON file's content; {} when a file that is not required is missing."""
+    return json.loads(path.read_text(encoding="utf8")) if required or path.is_file() else {}
