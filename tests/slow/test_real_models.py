@@ -130,6 +130,11 @@ def test_text_behind_the_limit_is_not_read(embedder: Embedder) -> None:
     assert np.array_equal(same, other)
 
 
+def test_the_fingerprint_under_which_vectors_are_stored(embedder: Embedder) -> None:
+    weights = "7aabbfe8c597fa7200fcadf131d74f518d087aec6f0429963502f2f31db4d9d4"
+    assert embedder.fingerprint == f"{weights} mean 256"
+
+
 @pytest.fixture(scope="module")
 def static() -> StaticEmbedder:
     return StaticEmbedder()

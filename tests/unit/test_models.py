@@ -178,3 +178,15 @@ def test_an_endpoint_needs_a_model_name() -> None:
 def test_the_manifest_lists_every_file(fake: models.Weights) -> None:
     manifest = json.loads((models.fetch("fake") / models.MANIFEST).read_text())
     assert set(manifest["files"]) == {"config.json", "model.safetensors"}
+
+
+def test_a_generators_weights_cut_off_are_reported_in_one_sentence(
+    llm: models.LanguageModel, tmp_path: Path
+) -> None:
+    llm.model.save_pretrained(tmp_path)
+    llm.tokenizer.save_pretrained(tmp_path)
+    assert isinstance(models.load_generator(str(tmp_path)), models.LanguageModel)
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(ModelError, match=r"^[^\n]*course models verify[^\n]*\.$"):
+        models.load_generator(str(tmp_path))
