@@ -1,4 +1,4 @@
-"""Embedders that are no transformers: averaged word vectors, LSA, hashed character n-grams.
+"""Embedders without a transformer: averaged word vectors, LSA, hashed character n-grams.
 
 Like `models.Embedder` each has ``encode``, texts to (n, dimension) float32 rows of length 1, and
 ``fingerprint``, which names what decides the vectors, so the retriever and the cache take any.
@@ -8,6 +8,7 @@ A text that holds nothing an embedder knows gets a row of zeros.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import zlib
 from collections import Counter
@@ -20,7 +21,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.linalg import svds
 from tokenizers import Tokenizer
 
-from course_utils.models import fetch
+from course_utils.models import fetch, loading
 
 
 class StaticEmbedder:
@@ -36,13 +37,18 @@ class StaticEmbedder:
         Args:
             folder: holds ``model.safetensors`` with one matrix and ``tokenizer.json``, as Model2Vec
                 models do; default WordLlama's, fetched when missing.
+
+        Raises:
+            ModelError: a file is missing or damaged.
         """
         folder = folder or fetch("wordllama-l2-256")
-        (self.vectors,) = load_file(folder / "model.safetensors").values()
-        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        files = [folder / "model.safetensors", folder / "tokenizer.json"]
+        with loading(folder):
+            (self.vectors,) = load_file(files[0]).values()
+            self.tokenizer = Tokenizer.from_file(str(files[1]))
+            self.fingerprint = f"static {_digest(*(file.read_bytes() for file in files))}"
         self.tokenizer.no_truncation()
         self.tokenizer.no_padding()
-        self.fingerprint = f"static {_digest(self.vectors)}"
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         encoded = self.tokenizer.encode_batch(list(texts), add_special_tokens=False)
@@ -70,7 +76,8 @@ class LsaEmbedder:
         self.idf = np.log((1 + len(texts)) / (1 + np.array([spread[w] for w in self.columns]))) + 1
         _, strength, directions = svds(self._weighted(texts), k=dimension, rng=0)
         self.directions = directions[np.argsort(-strength)].T
-        self.fingerprint = f"lsa {_digest(self.idf)} {dimension}"
+        # The texts, not the directions, whose last digits depend on the machine.
+        self.fingerprint = f"lsa {_digest(json.dumps(list(texts)).encode())} {dimension}"
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         return _unit_rows(self._weighted(texts) @ self.directions)
@@ -115,5 +122,5 @@ def _unit_rows(rows: np.ndarray) -> np.ndarray:
     return (rows / np.maximum(lengths, 1e-9)).astype(np.float32)
 
 
-def _digest(values: np.ndarray) -> str:
-    return hashlib.sha256(values.tobytes()).hexdigest()
+def _digest(*parts: bytes) -> str:
+    return hashlib.sha256(b"".join(parts)).hexdigest()

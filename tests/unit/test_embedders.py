@@ -9,6 +9,7 @@ from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from course_utils.embedders import LsaEmbedder, NgramEmbedder, StaticEmbedder
+from course_utils.models import ModelError
 
 TEXTS = [
     "the lantern battery is low",
@@ -96,6 +97,28 @@ def test_other_texts_or_sizes_have_other_fingerprints(folder: Path) -> None:
     ]
     assert len(set(prints)) == len(prints)
     assert LsaEmbedder(TEXTS, 3).fingerprint == prints[0]
+
+
+def test_texts_with_the_same_counts_have_other_fingerprints() -> None:
+    other = [text.replace("battery", "batteries") for text in TEXTS]
+    embedders = LsaEmbedder(TEXTS, 3), LsaEmbedder(other, 3)
+    assert np.array_equal(embedders[0].idf, embedders[1].idf)
+    assert embedders[0].fingerprint != embedders[1].fingerprint
+
+
+def test_another_tokenizer_has_another_fingerprint(folder: Path) -> None:
+    before = StaticEmbedder(folder).fingerprint
+    words = (folder / "tokenizer.json").read_text()
+    (folder / "tokenizer.json").write_text(words.replace('"night"', '"nacht"'))
+    assert StaticEmbedder(folder).fingerprint != before
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+def test_a_file_cut_off_is_reported_in_one_sentence(folder: Path, name: str) -> None:
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(content[: len(content) // 2])
+    with pytest.raises(ModelError, match=r"^[^\n]*course models verify[^\n]*\.$"):
+        StaticEmbedder(folder)
 
 
 def test_ngrams_see_through_a_typing_error() -> None:
