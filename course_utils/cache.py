@@ -1,52 +1,70 @@
 """Results on disk: what was computed once is read the next time.
 
 One SQLite file holds the results of one kind, which makes it safe to use from several kernels.
+Results are saved batch by batch, so an interruption loses at most the batch being computed. A file
+that cannot be used costs a warning and some time, never a result.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import sqlite3
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from course_utils.files import cache_dir
 from course_utils.models import LanguageModel
 
 ENGINE = 1  # part of every answer's key: raise it when the code decodes or scores differently
+LAYOUT = 1  # of the SQLite files
+
+Batches = Iterator[dict[int, Any]]  # place in the list that was asked for -> result
 
 
 def remembered(
-    kind: str, keys: Sequence[str], compute: Callable[[list[int]], Sequence[bytes]]
+    kind: str,
+    keys: Sequence[str],
+    compute: Callable[[list[int]], Sequence[bytes] | Iterator[dict[int, bytes]]],
 ) -> list[bytes]:
     """Results by key, of which only those that are not on disk yet are computed.
 
     Args:
         kind: names the file.
-        keys: n keys; each says all that decides its result.
-        compute: given places in ``keys``, each key once, returns a result for each.
+        keys: n keys; each contains everything that decides its result.
+        compute: is given places in ``keys``, each key once. It returns a result for each place, or
+            an iterator over batches, ``{index in the list of places: result}``; each batch is
+            saved before the next is computed.
 
     Returns:
         n results.
     """
     digests = [hashlib.sha256(key.encode()).digest() for key in keys]
-    with closing(sqlite3.connect(cache_dir() / f"{kind}.sqlite", timeout=60)) as db, db:
-        db.execute("CREATE TABLE IF NOT EXISTS result (key BLOB PRIMARY KEY, value BLOB)")
-        known: dict[bytes, bytes] = {}
-        missing: dict[bytes, int] = {}
-        for place, digest in enumerate(digests):
+    path = cache_dir() / f"{kind}.sqlite"
+    known: dict[bytes, bytes] = {}
+
+    def read(db: sqlite3.Connection) -> None:
+        for digest in digests:
             row = db.execute("SELECT value FROM result WHERE key = ?", (digest,)).fetchone()
             if row:
                 known[digest] = row[0]
-            else:
-                missing.setdefault(digest, place)
-        if missing:
-            fresh = dict(zip(missing, compute(list(missing.values())), strict=True))
-            db.executemany("INSERT OR REPLACE INTO result VALUES (?, ?)", fresh.items())
-            known |= fresh
+
+    _use(path, read)
+    missing: dict[bytes, int] = {}
+    for place, digest in enumerate(digests):
+        if digest not in known:
+            missing.setdefault(digest, place)
+    names = list(missing)
+    # No connection is open while computing, so that no other kernel has to wait.
+    for batch in _batches(compute(list(missing.values()))) if missing else ():
+        fresh = {names[i]: value for i, value in batch.items()}
+        known |= fresh
+        _save(path, fresh)
     return [known[digest] for digest in digests]
 
 
@@ -54,7 +72,7 @@ def remembered_by(
     llm: LanguageModel,
     key: list[Any],
     items: Sequence[Any],
-    compute: Callable[[LanguageModel, list[Any]], Sequence[Any]],
+    compute: Callable[[LanguageModel, list[Any]], Sequence[Any] | Batches],
 ) -> list[Any]:
     """What a language model makes of some items, read where the same model has had them before.
 
@@ -62,13 +80,77 @@ def remembered_by(
         llm: the model, as it is now.
         key: what is computed, and the settings that decide it.
         items: n prompts, each with what belongs to it.
-        compute: given a model that does not remember, and some of the items, their results.
+        compute: is given a model that does not remember, and some of the items. It returns their
+            results, or batches of them; see ``remembered``.
+
+    Returns:
+        n results, as JSON gives them back: tuples become lists.
     """
     every = [ENGINE, llm.fingerprint(), *key]
 
-    def missing(places: list[int]) -> list[bytes]:
+    def missing(places: list[int]) -> Iterator[dict[int, bytes]]:
         fresh = compute(replace(llm, remember=False), [items[place] for place in places])
-        return [json.dumps(each).encode() for each in fresh]
+        for batch in _batches(fresh):
+            yield {i: json.dumps(value).encode() for i, value in batch.items()}
 
     found = remembered("answers", [json.dumps([*every, item]) for item in items], missing)
     return [json.loads(each) for each in found]
+
+
+def in_order(batches: Iterable[dict[int, Any]]) -> list[Any]:
+    """All results of an iterator over batches, by place.
+
+    Example:
+        >>> in_order([{2: "c", 0: "a"}, {1: "b"}])
+        ['a', 'b', 'c']
+    """
+    found: dict[int, Any] = {}
+    for batch in batches:
+        found |= batch
+    return [found[place] for place in range(len(found))]
+
+
+def _batches(results: Any) -> Batches:
+    """What a ``compute`` returned, as batches."""
+    return results if isinstance(results, Iterator) else iter([dict(enumerate(results))])
+
+
+def _save(path: Path, fresh: dict[bytes, bytes]) -> None:
+    def write(db: sqlite3.Connection) -> None:
+        db.executemany("INSERT OR REPLACE INTO result VALUES (?, ?)", fresh.items())
+
+    _use(path, write)
+
+
+def _use(path: Path, action: Callable[[sqlite3.Connection], None]) -> None:
+    """Open a file, do something in one transaction, and close it; of errors, warn."""
+    for _ in range(2):  # the second time with a new file, where the first was set aside
+        try:
+            with closing(sqlite3.connect(path, timeout=60)) as db, db:
+                (layout,) = db.execute("PRAGMA user_version").fetchone()
+                if layout == 0:  # new, or written before files had a number
+                    db.execute(
+                        "CREATE TABLE IF NOT EXISTS result (key BLOB PRIMARY KEY, value BLOB)"
+                    )
+                    db.execute(f"PRAGMA user_version = {LAYOUT}")
+                elif layout != LAYOUT:
+                    raise sqlite3.DatabaseError(f"its layout is {layout}, not {LAYOUT}")
+                action(db)
+            return
+        except sqlite3.OperationalError as error:
+            warnings.warn(
+                f"{path} cannot be used ({error}), so results may be computed again next time; "
+                "free some disk space, or set COURSE_CACHE to a folder that you can write to.",
+                stacklevel=4,
+            )
+            return
+        except sqlite3.DatabaseError as error:
+            if type(error) is not sqlite3.DatabaseError:  # the caller's mistake, not the file's
+                raise
+            with contextlib.suppress(OSError):  # another kernel was faster
+                path.replace(path.with_name(path.name + ".bad"))
+            warnings.warn(
+                f"{path} could not be read ({error}) and was renamed to {path.name}.bad; "
+                "its results are computed again, and you can delete it.",
+                stacklevel=4,
+            )

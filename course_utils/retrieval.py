@@ -6,7 +6,7 @@ Scores are similarities throughout: higher is better.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
@@ -336,14 +336,27 @@ class EmbeddingCache:
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Embed texts; see ``Embedder.encode``. ``misses`` counts those that had to be computed."""
+        return self._encode(texts, "document")
+
+    def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
+        """Embed questions; see ``Embedder.encode_queries`` and ``encode``."""
+        prompted = getattr(self.embedder, "has_query_prompt", False)
+        return self._encode(texts, "query" if prompted else "document")
+
+    def _encode(self, texts: Sequence[str], role: str) -> np.ndarray:
         self.misses = 0
 
-        def compute(places: list[int]) -> list[bytes]:
+        def compute(places: list[int]) -> Iterator[dict[int, bytes]]:
             self.misses = len(places)
-            rows = self.embedder.encode([texts[place] for place in places])
+            chosen = [texts[place] for place in places]
+            if hasattr(self.embedder, "encode_batches"):
+                batches = self.embedder.encode_batches(chosen, role)
+            else:
+                batches = iter([dict(enumerate(self.embedder.encode(chosen)))])
+            for batch in batches:
+                yield {i: row.tobytes() for i, row in batch.items()}
             release_memory()
-            return [row.tobytes() for row in rows]
 
-        keys = [f"{self.embedder.fingerprint}\0{text}" for text in texts]
-        found = remembered("embeddings", keys, compute)
+        name = self.embedder.fingerprint + (" query" if role == "query" else "")
+        found = remembered("embeddings", [f"{name}\0{text}" for text in texts], compute)
         return np.stack([np.frombuffer(value, dtype=np.float32) for value in found])
