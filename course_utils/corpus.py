@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import yaml
 from llama_index.core import Document
+from llama_index.core.schema import BaseNode
 
 from course_utils.files import InputError
 from course_utils.formats.cases import COURTS
@@ -58,6 +59,27 @@ class Question:
     @property
     def answerable(self) -> bool:
         return bool(self.gold)
+
+
+def page_of(node: BaseNode) -> str:
+    """The id of a node's page; a node that comes from no other is a page itself."""
+    return node.ref_doc_id or node.node_id
+
+
+def span_of(node: BaseNode) -> Span:
+    """Where a node is in its page; a whole page is all of itself.
+
+    Raises:
+        InputError: the node is a part of a page but does not say which.
+    """
+    if not node.ref_doc_id:
+        return Span(node.node_id, 0, len(node.get_content()))
+    start, end = getattr(node, "start_char_idx", None), getattr(node, "end_char_idx", None)
+    if start is None or end is None:
+        raise InputError(
+            f"Node {node.node_id!r} has no offsets into its page: chunk with SpanSplitter."
+        )
+    return Span(node.ref_doc_id, start, end)
 
 
 # --- the handbook ---------------------------------------------------------------------------------

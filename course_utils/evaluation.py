@@ -14,8 +14,8 @@ import numpy as np
 import pytrec_eval
 from llama_index.core.schema import NodeWithScore
 
-from course_utils.corpus import CorpusError, Question, Span, read_beir
-from course_utils.files import InputError
+from course_utils.corpus import CorpusError, Question, Span, page_of, read_beir, span_of
+from course_utils.files import InputError, write_text
 from course_utils.generation import Answer
 from course_utils.models import Embedder
 from course_utils.reranking import RerankedRetriever, default
@@ -32,7 +32,7 @@ def page_run(found: Sequence[NodeWithScore]) -> dict[str, float]:
     """
     run: dict[str, float] = {}
     for hit in found:
-        page = hit.node.ref_doc_id or hit.node.node_id
+        page = page_of(hit.node)
         run[page] = max(hit.get_score(), run.get(page, -np.inf))
     return run
 
@@ -41,7 +41,7 @@ def retrieval_scores(
     runs: Mapping[str, Mapping[str, float]],
     questions: Sequence[Question],
     metrics: Sequence[str] = ("recall_5", "recip_rank", "ndcg_cut_10"),
-    least_grade: int = 2,
+    least_grade: int | None = None,
 ) -> dict[str, np.ndarray]:
     """Score rankings with trec_eval's own code (pytrec_eval: Van Gysel and de Rijke, 2018).
 
@@ -49,12 +49,18 @@ def retrieval_scores(
         runs: question id to {document id: score}; a missing or empty one scores 0.
         questions: those with grades; the others are left out.
         metrics: trec_eval names, such as "recall_5" or "ndcg_cut_10".
-        least_grade: the lowest grade that counts as relevant for binary metrics.
+        least_grade: the lowest grade that counts as relevant for binary metrics such as recall.
+            By default 2, as in the handbook, where 1 only means related; or 1, where no question
+            has a grade above 1 (most BEIR collections). Pass 1 for a graded collection in which
+            every grade above 0 is relevant, as BEIR counts them.
 
     Returns:
         For each metric the scores of the judged questions, in their order.
     """
     judged = [question for question in questions if question.grades]
+    if least_grade is None:
+        highest = max((max(question.grades.values()) for question in judged), default=2)
+        least_grade = 2 if highest >= 2 else 1
     # trec_eval fills its cut-offs by family; asking for "recall.5" gives "recall_5".
     wanted = {re.sub(r"_(\d+)$", r".\1", metric) for metric in metrics}
     evaluator = pytrec_eval.RelevanceEvaluator(
@@ -72,6 +78,7 @@ def evaluate(
     questions: Sequence[Question],
     metrics: Sequence[str] = ("ndcg_cut_10", "recall_10"),
     depth: int = 100,
+    least_grade: int | None = None,
 ) -> dict[str, np.ndarray]:
     """Search, and score the rankings of pages; see ``retrieval_scores``.
 
@@ -80,6 +87,7 @@ def evaluate(
         questions: those with grades are scored.
         metrics: trec_eval names.
         depth: nodes asked for; enough that more than the metrics' pages are among them.
+        least_grade: see ``retrieval_scores``.
     """
     judged = [question for question in questions if question.grades]
     found = retriever.search([question.text for question in judged], depth)
@@ -87,7 +95,7 @@ def evaluate(
     for question, hits in zip(judged, found, strict=True):
         runs[question.id] = page_run(hits)
         runs[question.id].pop(question.id, None)  # BEIR: a question may be a document too
-    return retrieval_scores(runs, judged, metrics)
+    return retrieval_scores(runs, judged, metrics, least_grade)
 
 
 def evaluate_beir(
@@ -119,16 +127,16 @@ def gold_coverage(found: Sequence[NodeWithScore], gold: Sequence[Span]) -> float
     """The share of gold characters that stand in the retrieved nodes, 0 to 1.
 
     Args:
-        found: retrieved nodes with offsets into their pages.
+        found: retrieved nodes: chunks with offsets into their pages, or whole pages.
         gold: the spans that answer the question, at least one.
     """
     covered = total = 0
     for span in gold:
         wanted = np.zeros(span.end - span.start, dtype=bool)
         for hit in found:
-            if hit.node.ref_doc_id == span.page:
-                start, end = hit.node.start_char_idx, hit.node.end_char_idx  # type: ignore[attr-defined]
-                wanted[max(start - span.start, 0) : max(end - span.start, 0)] = True
+            if page_of(hit.node) == span.page:
+                place = span_of(hit.node)
+                wanted[max(place.start - span.start, 0) : max(place.end - span.start, 0)] = True
         covered += int(wanted.sum())
         total += len(wanted)
     return covered / total
@@ -142,7 +150,8 @@ def gold_iou(found: Sequence[NodeWithScore], gold: Sequence[Span]) -> float:
     """
     wanted = sum(span.end - span.start for span in gold)
     shared = gold_coverage(found, gold) * wanted
-    read = sum(hit.node.end_char_idx - hit.node.start_char_idx for hit in found)  # type: ignore[attr-defined]
+    places = [span_of(hit.node) for hit in found]
+    read = sum(place.end - place.start for place in places)
     return shared / (read + wanted - shared)
 
 
@@ -308,8 +317,14 @@ def _wilson(values: np.ndarray, z: float = 1.96) -> Estimate:
 
 
 def _bootstrap(values: np.ndarray, draws: int = 10_000, seed: int = 0) -> Estimate:
-    picks = np.random.default_rng(seed).integers(0, values.size, (draws, values.size))
-    low, high = np.percentile(values[picks].mean(axis=1), [2.5, 97.5])
+    draw = np.random.default_rng(seed)
+    means = np.empty(draws)
+    rows = max(1, 1_000_000 // values.size)  # all draws at once take 1.1 GB for 7,000 questions
+    for start in range(0, draws, rows):
+        block = means[start : start + rows]
+        picks = draw.integers(0, values.size, (block.size, values.size))
+        block[:] = values[picks].mean(axis=1)
+    low, high = np.percentile(means, [2.5, 97.5])
     return Estimate(float(values.mean()), float(low), float(high), values.size)
 
 
@@ -353,7 +368,7 @@ def write_run(path: Path | str, runs: Mapping[str, Mapping[str, float]], name: s
         for rank, page in enumerate(ranked, start=1):
             ids = _escaped(question), _escaped(page)
             lines.append(f"{ids[0]} Q0 {ids[1]} {rank} {run[page]!r} {_escaped(name)}\n")
-    Path(path).write_text("".join(lines), encoding="utf8")
+    write_text(path, "".join(lines))
 
 
 def read_run(path: Path | str) -> dict[str, dict[str, float]]:

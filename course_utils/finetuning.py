@@ -39,11 +39,8 @@ from peft.tuners.lora import Linear as LoraLinear
 from torch.nn.functional import silu
 
 from course_utils.cache import remembered_by
-from course_utils.files import InputError, cache_dir, progress
+from course_utils.files import InputError, cache_dir, progress, replacing, write_text
 from course_utils.models import LanguageModel, load_generator, release_memory, weights_digest
-
-# peft asks transformers by an old name, and a learner can do nothing about it.
-warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
 
 Chat = list[dict[str, str]]
 ENGINE = 1  # part of every adapter's key: raise it when the code trains differently
@@ -65,7 +62,10 @@ class Recipe:
     again, and passes several times longer in the same memory. The learning rate rises over the
     first ``warm_up`` of the steps, then falls to 0. Where there are dev examples, their loss is
     measured ``evaluations`` times, spread evenly, training stops when it has not fallen
-    ``patience`` times in a row, and the best weights are kept.
+    ``patience`` times in a row, and the best weights are kept; 0 evaluations keep the last ones.
+
+    Raises:
+        FinetuningError: nothing can be trained with a value.
     """
 
     rank: int = 8
@@ -81,6 +81,24 @@ class Recipe:
     patience: int = 2
     seed: int = 0
     recompute: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("rank", "tokens_per_step", "tokens_per_pass"):
+            if getattr(self, name) < 1:
+                _refuse(self, name, "at least 1")
+        for name in ("learning_rate", "warm_up", "evaluations", "patience"):
+            if not 0 <= getattr(self, name) < math.inf:
+                _refuse(self, name, "0 or more")
+        if not 0 < self.epochs < math.inf:
+            _refuse(self, "epochs", "above 0")
+        if not self.clip > 0:
+            _refuse(self, "clip", "above 0")
+        if not self.targets:
+            _refuse(self, "targets", 'names of layers, or ("all-linear",)')
+
+
+def _refuse(recipe: Recipe, name: str, wanted: str) -> None:
+    raise FinetuningError(f"The recipe's {name} must be {wanted}, not {getattr(recipe, name)}.")
 
 
 @dataclass(frozen=True)
@@ -99,7 +117,7 @@ class Adapter:
 
     @property
     def tokens_per_second(self) -> float:
-        return self.tokens / self.seconds
+        return self.tokens / self.seconds if self.seconds else 0.0  # too short to measure
 
 
 @dataclass(frozen=True)
@@ -117,11 +135,14 @@ def encode(llm: LanguageModel, chat: Chat) -> Row:
     """Turn a chat into token ids and mark the assistant's.
 
     Prompts and answers are tokenised apart, as they are when the model answers. An answer includes
-    the token that ends it, so that the model learns to stop.
+    the token that ends it, so that the model learns to stop, where the chat template has one.
 
     Args:
         llm: whose tokenizer and chat template to use.
         chat: with at least one assistant's turn.
+
+    Raises:
+        FinetuningError: the chat template changes a prompt when its answer follows.
     """
     ids: list[int] = []
     learned: list[bool] = []
@@ -133,13 +154,28 @@ def encode(llm: LanguageModel, chat: Chat) -> Row:
             chat[:turn], add_generation_prompt=True, tokenize=False
         )
         after = llm.tokenizer.apply_chat_template(chat[: turn + 1], tokenize=False)
-        answer, end, _ = after[len(before) :].rpartition(llm.tokenizer.eos_token)
-        for text, is_answer in ((before[len(done) :], False), (answer + end, True)):
+        if not (before.startswith(done) and after.startswith(before)):
+            raise FinetuningError(
+                f"The chat template of {llm.name} changes earlier turns when later ones follow: "
+                "train on chats of one question and one answer, or use another model."
+            )
+        answer = after[len(before) :]
+        answer = answer[: _turn_end(llm.tokenizer, answer, message["content"])]
+        for text, is_answer in ((before[len(done) :], False), (answer, True)):
             tokens = llm.tokenizer(text, add_special_tokens=False)["input_ids"]
             ids += tokens
             learned += [is_answer] * len(tokens)
-        done = before + answer + end
+        done = before + answer
     return Row(ids, learned)
+
+
+def _turn_end(tokenizer: Any, text: str, content: str) -> int:
+    """Where a turn that begins a text ends: after the first special token behind its content."""
+    start = max(text.find(content.strip()), 0) + len(content.strip())
+    special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+    rest = text[start:]
+    ends = [rest.index(token) + len(token) for token in special if token in rest]
+    return start + min(ends) if ends else len(text.rstrip())
 
 
 def plan(lengths: Sequence[int], recipe: Recipe) -> list[list[list[int]]]:
@@ -261,8 +297,18 @@ def attached(llm: LanguageModel, adapter: Adapter) -> Iterator[LanguageModel]:
         adapter: what ``train`` returned.
     """
     _require_bare(llm)
-    with _taken_off(llm, PeftModel.from_pretrained(llm.model, str(adapter.folder))):
+    with _quiet():
+        wrapped = PeftModel.from_pretrained(llm.model, str(adapter.folder))
+    with _taken_off(llm, wrapped):
         yield llm
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """peft asks transformers by an old name, and a learner can do nothing about it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+        yield
 
 
 @contextmanager
@@ -377,7 +423,9 @@ def train(
 
     "The same" means the same weights, examples, dev examples and recipe. The model comes back as
     it was; use ``attached`` to switch the adapter on. An interrupted training goes on where it was
-    saved last, half a minute back at most, and ends as it would have.
+    saved last, half a minute back at most, and ends as it would have. When a loss is no longer a
+    number, training stops: with a warning and the best weights so far where dev examples chose
+    some, else with an error.
 
     Args:
         llm: a local model.
@@ -386,8 +434,8 @@ def train(
         dev: chats to choose the best weights by; none of them should be among the examples.
 
     Raises:
-        FinetuningError: there is nothing to learn, an example is too long, or an adapter is
-            attached.
+        FinetuningError: there is nothing to learn, an example is too long, an adapter is attached,
+            or the training broke down.
     """
     recipe = recipe or Recipe()
     _require_bare(llm)
@@ -419,7 +467,7 @@ def load_adapter(folder: Path) -> Adapter:
     Args:
         folder: as ``train`` wrote it.
     """
-    record = json.loads((folder / "training.json").read_text())
+    record = json.loads((folder / "training.json").read_text(encoding="utf8"))
     recipe = record.pop("recipe")
     return Adapter(folder, Recipe(**recipe | {"targets": tuple(recipe["targets"])}), **record)
 
@@ -447,7 +495,7 @@ def _train(llm: LanguageModel, rows: list[Row], held: list[Row], recipe: Recipe,
         target_modules=names[0] if names == ["all-linear"] else names,
         task_type="CAUSAL_LM",
     )
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), _quiet():
         torch.manual_seed(recipe.seed)
         wrapped = get_peft_model(llm.model, config)
     with _taken_off(llm, wrapped), _recomputed(llm, recipe.recompute):
@@ -458,7 +506,7 @@ def _train(llm: LanguageModel, rows: list[Row], held: list[Row], recipe: Recipe,
             partial = Path(folder) / "adapter"
             wrapped.save_pretrained(str(partial), save_embedding_layers=False)
             record = {"recipe": asdict(recipe)} | state
-            (partial / "training.json").write_text(json.dumps(record, indent=1))
+            write_text(partial / "training.json", json.dumps(record, indent=1))
             partial.rename(out)
     out.with_suffix(".state").unlink(missing_ok=True)
 
@@ -491,14 +539,17 @@ class _Run:
                 release_memory()  # steps differ in shape, and what one leaves rarely fits the next
                 if self.held and self._due(len(self.history)):
                     self._evaluate()
+                if not all(map(math.isfinite, self.history[-1].values())):
+                    self._break_off()
+                    break
                 bar.update()
-                rate = self.tokens / self.seconds
+                rate = self.tokens / max(self.seconds, 1e-9)
                 bar.set_postfix_str(f"loss {loss:.3f}, {rate:.0f} tokens/s", refresh=False)
                 if time.monotonic() - last_saved > SAVE_SECONDS:
                     self._save()
                     last_saved = time.monotonic()
         with torch.no_grad():
-            for weight, best in zip(self.weights, self.best, strict=bool(self.held)):
+            for weight, best in zip(self.weights, self.best, strict=bool(self.best)):
                 weight.copy_(best)
         return {"history": self.history, "tokens": self.tokens, "seconds": round(self.seconds, 2)}
 
@@ -512,7 +563,9 @@ class _Run:
             loss += share.item()
         loss = _add_up(self.weights, loss)
         self.tokens += sum(len(self.rows[i].ids) for part in passes for i in part)
-        torch.nn.utils.clip_grad_norm_(self.weights, self.recipe.clip)
+        norm = torch.nn.utils.clip_grad_norm_(self.weights, self.recipe.clip)
+        if not norm.isfinite():
+            return math.nan  # such a step would spoil the weights
         rate = learning_rate(number, len(self.steps), self.recipe)
         self.optimizer.param_groups[0]["lr"] = rate
         self.optimizer.step()
@@ -529,6 +582,17 @@ class _Run:
         if self.history[-1]["dev"] < before:
             self.best = [weight.detach().clone() for weight in self.weights]
 
+    def _break_off(self) -> None:
+        """Stop where a loss is not a number; the best weights, if there are any, are the result."""
+        message = (
+            f"The loss of step {len(self.history)} of {len(self.steps)} is not a number: lower the "
+            f"recipe's learning_rate ({self.recipe.learning_rate:g}) and train again."
+        )
+        if not self.best:
+            raise FinetuningError(message)
+        self.history.pop()
+        warnings.warn(f"{message} The best weights so far are kept.", stacklevel=2)
+
     def _stale(self) -> bool:
         """Whether the dev loss has not fallen for as many evaluations as the recipe waits."""
         losses = [entry["dev"] for entry in self.history if "dev" in entry]
@@ -543,9 +607,8 @@ class _Run:
             "best": self.best,
             "progress": [self.history, self.tokens, self.seconds],
         }
-        partial = self.saved.with_suffix(".partial")
-        torch.save(state, partial)
-        partial.replace(self.saved)
+        with replacing(self.saved) as partial:
+            torch.save(state, partial)
 
     def _restore(self) -> None:
         if not self.saved.is_file():

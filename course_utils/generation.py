@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Any, cast
 
 import numpy as np
@@ -28,6 +29,7 @@ from pydantic import PrivateAttr
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from course_utils.cache import remembered_by
+from course_utils.corpus import page_of
 from course_utils.files import InputError, progress
 from course_utils.models import Embedder, Endpoint, LanguageModel, ModelError, release_memory
 
@@ -35,6 +37,9 @@ Chat = list[dict[str, str]]
 Padded = dict[str, torch.Tensor]
 
 READ_TOKENS = 1024  # padded tokens of prompts that are read at once, which bounds memory
+
+# How tokens begin that begin a word or a line: those of byte-level BPE, then SentencePiece's.
+WORD_MARKS = ("Ġ", "Ċ", "▁", "\n", "<0x0A>")
 
 ASK = "Answer in a few words."
 ASK_WITH_SOURCES = "Answer the question in a few words, using only the sources."
@@ -115,6 +120,8 @@ def generate(
     """
     if isinstance(llm, Endpoint):
         return [_ask_endpoint(llm, chat, max_new_tokens) for chat in progress(chats, "answers")]
+    if not chats:
+        return []
     if llm.remember and temperature == 0:
         budget = (max_new_tokens, tokens_per_batch, schema, shared_prefix)
         key = ["generate", max_new_tokens, schema]
@@ -394,12 +401,30 @@ def copy_from(
 
 
 def next_tokens(source: list[int], said: list[int], tokenizer: Any) -> list[int]:
-    """What continues ``said`` somewhere in a source; at first, the tokens that begin a word."""
+    """What continues ``said`` somewhere in a source; at first, the tokens that begin a word.
+
+    Args:
+        source: the source's tokens.
+        said: the tokens copied so far.
+        tokenizer: tells which tokens begin a word.
+
+    Returns:
+        The tokens that are allowed next.
+    """
     n = len(said)
     follow = [source[at + n] for at in range(len(source) - n) if source[at : at + n] == said]
     if said:
         return follow
-    return [token for token in follow if tokenizer.convert_ids_to_tokens(token)[0] in "ĠĊ"]
+    words = [tokenizer.convert_ids_to_tokens(token) for token in source]
+    marked = [i for i, word in zip(source, words, strict=True) if word.startswith(WORD_MARKS)]
+    if marked:
+        return marked
+    # This tokenizer marks what goes on with a word, or nothing: decoding shows where words begin.
+    begun = source[:1]
+    for before, token in pairwise(source):
+        if tokenizer.decode([before, token]).endswith(f" {tokenizer.decode([token])}"):
+            begun.append(token)
+    return begun
 
 
 @torch.inference_mode()
@@ -595,27 +620,30 @@ class CopyReader:
         self.llm = llm
         self.chat = chat
         self.max_new_tokens = max_new_tokens
-        self._read: dict[tuple[str, str], Answer] = {}
+        self._read: dict[tuple[str, str, str], Answer] = {}
 
     def __call__(
         self, questions: Sequence[str], found: Sequence[Sequence[NodeWithScore]]
     ) -> list[Answer]:
         """Answer each question from its nodes; a question without nodes is refused."""
-        pairs = [(q, hit) for q, nodes in zip(questions, found, strict=True) for hit in nodes]
-        new = {(q, hit.node_id): (q, hit) for q, hit in pairs if (q, hit.node_id) not in self._read}
-        sources = [source_text(hit) for _, hit in new.values()]
-        asked = [self.chat(q, text) for (q, _), text in zip(new.values(), sources, strict=True)]
+        keys: list[list[tuple[str, str, str]]] = []
+        new: dict[tuple[str, str, str], str] = {}
+        for question, nodes in zip(questions, found, strict=True):
+            # The text too: after an update a node of the same id may say something else.
+            keys.append([(question, hit.node_id, source_text(hit)) for hit in nodes])
+            for key, hit in zip(keys[-1], nodes, strict=True):
+                if key not in self._read:
+                    new[key] = page_of(hit.node)
+        sources = [source for _, _, source in new]
+        asked = [self.chat(question, source) for question, _, source in new]
         copied = copy_from(self.llm, asked, sources, self.max_new_tokens)
-        for (key, (_, hit)), (text, sureness) in zip(new.items(), copied, strict=True):
-            self._read[key] = Answer(text, hit.node.ref_doc_id or hit.node_id, sureness)
-        return [
-            max(
-                (self._read[question, hit.node_id] for hit in nodes),
-                key=lambda answer: answer.sureness or 0.0,
-                default=Answer(""),
-            )
-            for question, nodes in zip(questions, found, strict=True)
-        ]
+        for (key, page), (text, sureness) in zip(new.items(), copied, strict=True):
+            self._read[key] = Answer(text, page, sureness)
+        answers = []
+        for some in keys:
+            read = [self._read[key] for key in some]
+            answers.append(max(read, key=lambda a: a.sureness or 0.0, default=Answer("")))
+        return answers
 
 
 def reader_of(llm: LanguageModel | Endpoint) -> Reader:
@@ -634,7 +662,9 @@ def extract_with(
     answers = []
     for question, nodes in zip(questions, found, strict=True):
         candidates = [
-            (sentence, hit.node.ref_doc_id) for hit in nodes for sentence in sentences(hit.text)
+            (sentence, page_of(hit.node))
+            for hit in nodes
+            for sentence in sentences(hit.node.get_content())
         ]
         if not candidates:
             answers.append(Answer(""))
@@ -657,7 +687,7 @@ def cited_page(text: str, nodes: Sequence[NodeWithScore]) -> str | None:
     """The page of the first source that an answer names as ``[n]``; None if it names none."""
     for number in re.findall(r"\[(\d+)\]", text):
         if 1 <= int(number) <= len(nodes):
-            return nodes[int(number) - 1].node.ref_doc_id
+            return page_of(nodes[int(number) - 1].node)
     return None
 
 
@@ -667,10 +697,10 @@ def supporting_page(text: str, nodes: Sequence[NodeWithScore]) -> str | None:
     None when no source shares a word.
     """
     words = _words(text)
-    shared = [len(words & _words(found.text)) for found in nodes]
+    shared = [len(words & _words(found.node.get_content())) for found in nodes]
     if not shared or max(shared) == 0:
         return None
-    return nodes[shared.index(max(shared))].node.ref_doc_id
+    return page_of(nodes[shared.index(max(shared))].node)
 
 
 def _words(text: str) -> set[str]:

@@ -16,7 +16,7 @@ from llama_index.core.schema import NodeWithScore
 
 from course_utils import plots
 from course_utils.chunking import SpanSplitter, packed_blocks
-from course_utils.corpus import CorpusError, Question, Span, read_folder
+from course_utils.corpus import CorpusError, Question, Span, page_of, read_folder
 from course_utils.evaluation import CAUSES, cause, estimate, page_run, retrieval_scores
 from course_utils.generation import Answer, Reader, generate
 from course_utils.models import Embedder, Endpoint, LanguageModel, release_memory
@@ -157,7 +157,7 @@ def draft_questions(
         for text, chunk in zip(written, chunks, strict=True):
             quote = chunk.get_content().strip()
             rows.writerow(
-                {"question": text, "page": chunk.ref_doc_id, "quote": quote, "draft": "draft"}
+                {"question": text, "page": page_of(chunk), "quote": quote, "draft": "draft"}
             )
     return len(written)
 
@@ -204,7 +204,7 @@ def evaluate_folder(
 def _cause(answer: Answer | None, question: Question, found: list[NodeWithScore]) -> str | None:
     if answer:
         return cause(answer, question, found, SHOWN)
-    places = [n for n, hit in enumerate(found) if hit.node.ref_doc_id == question.gold[0].page]
+    places = [n for n, hit in enumerate(found) if page_of(hit.node) == question.gold[0].page]
     if not places:
         return "not retrieved"
     return None if places[0] < SHOWN else "not ranked in"
@@ -270,7 +270,7 @@ def _entry(asked: Asked, pages: Mapping[str, Document]) -> str:
     mark = " <i>(draft)</i>" if question.kind == "draft" else ""
     said = f"<br>Said: {html.escape(asked.answer.text) or '(refused)'}" if asked.answer else ""
     right = f"<br>Right: {html.escape(question.answer)}" if question.answer else ""
-    first = asked.found[0].node.ref_doc_id if asked.found else None
+    first = page_of(asked.found[0].node) if asked.found else None
     shown = [page for page in dict.fromkeys((gold.page, first)) if page]
     views = "".join(
         f"<details><summary>{'The page' if page == gold.page else 'Found first'}: "

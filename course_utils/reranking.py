@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,10 +24,10 @@ from scipy.optimize import minimize
 from torch.nn.functional import normalize
 
 from course_utils.cache import remembered, remembered_by
-from course_utils.corpus import Question
-from course_utils.files import InputError, cache_dir
+from course_utils.corpus import Question, page_of
+from course_utils.files import InputError, cache_dir, replacing
 from course_utils.models import Embedder, LanguageModel, load_cross_encoder, release_memory
-from course_utils.retrieval import NodeRetriever
+from course_utils.retrieval import NodeRetriever, require_positive
 
 DEFAULT_WEIGHTS = (0.5, 0.8)  # learned in notebook 04, on its train questions
 
@@ -45,6 +46,7 @@ class Reranker(BaseNodePostprocessor):
                 page; one whose page has no chunks here, as itself.
             top_k: nodes kept; all when None.
         """
+        require_positive("top_k", top_k)
         super().__init__(top_k=top_k)  # type: ignore[call-arg]
         self._chunks = defaultdict(list)
         for chunk in chunks:
@@ -69,7 +71,11 @@ class Reranker(BaseNodePostprocessor):
 
         Returns:
             n lists, the best first, with the reranker's scores; of equals the one that was first.
+
+        Raises:
+            InputError: ``top_k`` is below 1.
         """
+        require_positive("top_k", top_k)
         judged = [self.judge(*pair) for pair in zip(questions, rankings, strict=True)]
         keep = top_k or self.top_k
         return [sorted(hits, key=lambda hit: -hit.get_score())[:keep] for hits in judged]
@@ -227,8 +233,10 @@ class LateInteraction(Reranker):
             setattr(tuned, name, getattr(self, name))
         pairs = zip(questions, rankings, strict=True)
         seen = [(q.text, q.grades, [hit.node.hash for hit in hits]) for q, hits in pairs]
-        said = repr((self._embedder.fingerprint, self._total, epochs, rate, seen))
-        path = cache_dir() / f"late-{hashlib.sha256(said.encode()).hexdigest()[:16]}.safetensors"
+        rarity = (self._total, sorted(self._holders.items()))  # what ``token_weights`` depends on
+        everything = repr((self._embedder.fingerprint, rarity, epochs, rate, seen))
+        digest = hashlib.sha256(everything.encode()).hexdigest()[:16]
+        path = cache_dir() / f"late-{digest}.safetensors"
         if not path.is_file():
             tuned._change = self._learn(questions, rankings, epochs, rate)
             tuned.save(path)
@@ -259,12 +267,11 @@ class LateInteraction(Reranker):
         return change.detach()
 
     def save(self, path: Path) -> None:
-        """Write the learned layer, in one step."""
+        """Write the learned layer."""
         if self._change is None:
             raise InputError("There is nothing to save: this reranker is not tuned.")
-        partial = path.with_name(path.name + ".partial")
-        save_file({"change": self._change.contiguous()}, partial)
-        partial.replace(path)
+        with replacing(path) as partial:
+            save_file({"change": self._change.contiguous()}, partial)
 
     def load(self, path: Path) -> Self:
         """Read what ``save`` wrote into this reranker."""
@@ -313,7 +320,7 @@ class QueryLikelihood(Reranker):
             release_memory()  # passes of ever new shapes would scatter the heap
             return scores
 
-        prompts = [reading_prompt(node) for node in nodes]
+        prompts = [reading_prompt(node, self._llm.tokenizer) for node in nodes]
         if self._llm.remember:
             return remembered_by(self._llm, ["likelihood", question], prompts, compute)
         return compute(self._llm, prompts)
@@ -333,13 +340,37 @@ def likelihoods(llm: LanguageModel, question: str, prompts: Sequence[str]) -> li
     return logprobs.gather(2, wanted).squeeze(2).mean(1).tolist()
 
 
-def reading_prompt(node: BaseNode) -> str:
-    """What stands before the question: the passage under its title, in SmolLM2's chat format."""
+def reading_prompt(node: BaseNode, tokenizer: Any = None) -> str:
+    """What the model reads before the question: the passage with its title.
+
+    Args:
+        node: the passage.
+        tokenizer: the model's, whose chat template is used, or plain text where it has none. By
+            default the prompt is in the format of SmolLM2, the course's generator.
+    """
     passage = f"{node.metadata.get('title', '')}\n{node.get_content().strip()}"
-    return (
-        f"<|im_start|>user\nPassage: {passage}\n\nWrite a question that this passage answers."
-        "<|im_end|>\n<|im_start|>assistant\n"
-    )
+    asked = f"Passage: {passage}\n\nWrite a question that this passage answers."
+    if tokenizer is None:
+        return f"<|im_start|>user\n{asked}<|im_end|>\n<|im_start|>assistant\n"
+    if not tokenizer.chat_template:
+        return f"{tokenizer.bos_token or ''}{asked}\n"
+    return _first_turn(tokenizer, {"role": "user", "content": asked})
+
+
+def _first_turn(tokenizer: Any, message: dict[str, str]) -> str:
+    """A user's message as a chat's first turn, without a system message of the template's own.
+
+    Such a message ("You are a helpful assistant …") says nothing about a passage, and every
+    candidate would pay for its tokens.
+    """
+    earlier = [message, {"role": "assistant", "content": "Yes."}]
+    before = tokenizer.apply_chat_template(earlier, tokenize=False)
+    render = partial(tokenizer.apply_chat_template, add_generation_prompt=True, tokenize=False)
+    turn, whole = render([*earlier, message]).removeprefix(before), render([message])
+    if not whole.endswith(turn):  # this template writes later turns differently
+        return whole
+    first = tokenizer.bos_token or ""
+    return first + turn if whole.startswith(first) and not turn.startswith(first) else turn
 
 
 class CrossEncoder(Reranker):
@@ -479,6 +510,7 @@ class RerankedRetriever(NodeRetriever):
             depth: candidates that are reranked; what is found below them stays below.
         """
         super().__init__(top_k, filters)
+        require_positive("depth", depth)
         self.retriever = retriever
         self.reranker = reranker
         self.depth = depth
@@ -499,11 +531,6 @@ class RerankedRetriever(NodeRetriever):
 def default(embedder: Embedder, chunks: Sequence[BaseNode] = ()) -> LearnedMix:
     """The course's reranker: the retriever's score and late interaction, weighed in notebook 04."""
     return LearnedMix([LateInteraction(embedder, chunks)], DEFAULT_WEIGHTS)
-
-
-def page_of(node: BaseNode) -> str:
-    """The id of a node's page, its own where it is a page itself."""
-    return node.ref_doc_id or node.node_id
 
 
 def embedded_text(node: BaseNode) -> str:

@@ -22,10 +22,21 @@ from llama_index.core.vector_stores import MetadataFilters
 from llama_index.core.vector_stores.utils import build_metadata_filter_fn
 
 from course_utils.cache import remembered
-from course_utils.files import InputError
+from course_utils.corpus import page_of
+from course_utils.files import InputError, write_text
 from course_utils.models import Embedder, release_memory
 
 NODES = "nodes.jsonl"
+
+
+def require_positive(name: str, count: int | None) -> None:
+    """Refuse a count below 1; None stands for a default.
+
+    Raises:
+        InputError: it is below 1.
+    """
+    if count is not None and count < 1:
+        raise InputError(f"{name} must be at least 1, not {count}.")
 
 
 class NodeRetriever(BaseRetriever):
@@ -34,8 +45,7 @@ class NodeRetriever(BaseRetriever):
     def __init__(self, top_k: int = 5, filters: MetadataFilters | None = None) -> None:
         """Set the defaults of ``search``; ``retrieve`` uses them."""
         super().__init__()
-        if top_k < 1:
-            raise InputError(f"top_k must be at least 1, not {top_k}.")
+        require_positive("top_k", top_k)
         self.top_k = top_k
         self.filters = filters
 
@@ -55,7 +65,11 @@ class NodeRetriever(BaseRetriever):
 
         Returns:
             n lists of nodes, the best first.
+
+        Raises:
+            InputError: ``top_k`` is below 1.
         """
+        require_positive("top_k", top_k)
         found: list[list[NodeWithScore]] = [[] for _ in questions]
         asked = [i for i, question in enumerate(questions) if question.strip()]
         if asked:
@@ -96,7 +110,7 @@ class IndexRetriever(NodeRetriever):
         (folder / NODES).unlink(missing_ok=True)  # written last: it says that all is there
         self._save_index(folder)
         lines = [json.dumps(doc_to_json(node)) for node in self.nodes]
-        (folder / NODES).write_text("\n".join(lines), encoding="utf8")
+        write_text(folder / NODES, "\n".join(lines))
 
     @classmethod
     def load(cls, folder: Path | str, **settings: Any) -> Self:
@@ -105,13 +119,24 @@ class IndexRetriever(NodeRetriever):
         Args:
             folder: where it was saved.
             settings: the constructor's, which are not saved: ``embedder`` for dense, ``filters``.
+
+        Raises:
+            InputError: no index is saved there, it is damaged, or it was made with another
+                embedder.
         """
         path = Path(folder) / NODES
         if not path.is_file():
             raise InputError(f"{folder} holds no saved index; make one with save().")
-        lines = path.read_text(encoding="utf8").split("\n")
-        nodes = [json_to_doc(json.loads(line)) for line in lines]
-        return cls(nodes, **settings, saved=path.parent)  # type: ignore[call-arg]
+        try:
+            lines = path.read_text(encoding="utf8").split("\n")
+            nodes = [json_to_doc(json.loads(line)) for line in lines]
+            return cls(nodes, **settings, saved=path.parent)  # type: ignore[call-arg]
+        except InputError:
+            raise
+        except (OSError, EOFError, ValueError, LookupError) as error:
+            raise InputError(
+                f"The index saved in {folder} is damaged; index the documents again and save()."
+            ) from error
 
     def _save_index(self, folder: Path) -> None:
         raise NotImplementedError
@@ -164,6 +189,8 @@ class DenseRetriever(IndexRetriever):
             raise InputError(f"{saved} was made with another embedder; index its nodes again.")
         made = np.load(saved / "vectors.npy") if saved else embed_nodes(self.nodes, embedder)
         self.vectors: np.ndarray = made
+        if len(made) != len(self.nodes):
+            raise ValueError("vectors and nodes were not saved together")
         self.index = faiss.IndexFlatIP(self.vectors.shape[1])
         self.index.add(self.vectors)
 
@@ -182,7 +209,7 @@ class DenseRetriever(IndexRetriever):
 
     def _save_index(self, folder: Path) -> None:
         np.save(folder / "vectors.npy", self.vectors)
-        (folder / "embedder.txt").write_text(self.embedder.fingerprint)
+        write_text(folder / "embedder.txt", self.embedder.fingerprint)
 
 
 class BM25Retriever(IndexRetriever):
@@ -203,6 +230,8 @@ class BM25Retriever(IndexRetriever):
         super().__init__(nodes, top_k, filters)
         if saved:
             self.index = bm25s.BM25.load(saved, show_progress=False)
+            if self.index.scores["num_docs"] != len(self.nodes):
+                raise ValueError("words and nodes were not saved together")
             return
         self.index = bm25s.BM25(k1=1.5, b=0.75)
         words = content_words([title_and_text(node) for node in self.nodes])
@@ -247,6 +276,7 @@ class FusedRetriever(NodeRetriever):
             depth: candidates taken from each retriever (``top_k``, where that is more).
         """
         super().__init__(top_k, filters)
+        require_positive("depth", depth)
         self.retrievers = list(retrievers)
         self.weights = _checked(weights, len(self.retrievers))
         self.k = k
@@ -285,7 +315,7 @@ def reciprocal_rank_fusion(
     for ranking, weight in zip(rankings, _checked(weights, len(rankings)), strict=True):
         first: dict[str, BaseNode] = {}
         for hit in ranking if weight else []:
-            first.setdefault((by_page and hit.node.ref_doc_id) or hit.node_id, hit.node)
+            first.setdefault(page_of(hit.node) if by_page else hit.node_id, hit.node)
         for rank, name in enumerate(first, start=1):
             scores[name] = scores.get(name, 0.0) + weight / (k + rank)
         nodes = first | nodes

@@ -8,6 +8,7 @@ kept when a sweep is interrupted, and so is the training under way.
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 import platform
 import re
@@ -26,6 +27,7 @@ from llama_index.core.schema import MetadataMode, NodeWithScore
 from course_utils import tasks
 from course_utils.chunking import SpanSplitter, packed_blocks
 from course_utils.corpus import (
+    DATASETS,
     CaseQuestion,
     load_case_questions,
     load_cases,
@@ -36,7 +38,7 @@ from course_utils.corpus import (
 )
 from course_utils.evaluation import gold_coverage
 from course_utils.faults import Faults, workshop
-from course_utils.files import cache_dir, progress
+from course_utils.files import cache_dir, progress, write_text
 from course_utils.finetuning import Chat, Recipe, attached, loss_on, train
 from course_utils.formats import emails
 from course_utils.generation import (
@@ -554,7 +556,10 @@ class SweepError(RunError):
 
 
 def run(name: str, small: bool = False, out: Path | None = None) -> Path:
-    """Run a sweep, arm by arm; one that was interrupted with the same model goes on.
+    """Run a sweep, arm by arm; one that was interrupted goes on, if nothing has changed since.
+
+    The same model, code of the arms and data are needed: old and new arms in one file could not
+    be compared.
 
     Args:
         name: a key of ``SWEEPS``.
@@ -569,18 +574,18 @@ def run(name: str, small: bool = False, out: Path | None = None) -> Path:
     folder = cache_dir() / "sweeps"
     folder.mkdir(exist_ok=True)
     lab = Lab(small)
-    partial = folder / f"{name}-{lab.key}.partial"
+    partial = folder / f"{name}-{lab.key}-{code_version()}.partial"
     out = out or (folder / f"{name}-small.json" if small else STORED / f"{name}.json")
-    arms: dict[str, Any] = json.loads(partial.read_text()) if partial.exists() else {}
+    arms: dict[str, Any] = {}
+    if partial.exists():
+        arms = json.loads(partial.read_text(encoding="utf8"))
     for label, arm in SWEEPS[name](lab):
         if label not in arms:
             arms[label] = arm()
-            whole = partial.with_suffix(".writing")
-            whole.write_text(json.dumps(arms))
-            whole.replace(partial)
+            write_text(partial, json.dumps(arms))
     out.parent.mkdir(exist_ok=True)
     record = {"sweep": name, "small": small} | machine() | {"arms": arms}
-    out.write_text(json.dumps(record, separators=(",", ":")) + "\n", encoding="utf8")
+    write_text(out, json.dumps(record, separators=(",", ":")) + "\n")
     partial.unlink(missing_ok=True)
     return out
 
@@ -600,13 +605,23 @@ def load(name: str) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf8"))
 
 
+def code_version() -> str:
+    """A hash of the arms' code, that of the tasks, and the files that data is read from."""
+    digest = hashlib.sha256()
+    for path in (Path(__file__), Path(tasks.__file__), *sorted(DATASETS.rglob("*"))):
+        if path.is_file() and "__pycache__" not in path.parts:
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
 def machine() -> dict[str, Any]:
-    """When and on what a result was measured."""
+    """When, on what and with which code a result was measured."""
     cpu = Path("/proc/cpuinfo")
     names = re.findall(r"model name\s*: (.+)", cpu.read_text()) if cpu.exists() else []
     threads = torch.get_num_threads()
     return {
         "date": datetime.date.today().isoformat(),
         "machine": f"{names[0] if names else platform.processor()}, {threads} threads",
+        "code": code_version(),
         "versions": {name: version(name) for name in ("torch", "transformers", "peft")},
     }

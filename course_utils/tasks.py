@@ -27,6 +27,7 @@ from course_utils.corpus import (
     Ticket,
     case_documents,
     load_questions,
+    page_of,
 )
 from course_utils.evaluation import bears_answer, cites_gold, is_correct
 from course_utils.formats import cases as law
@@ -443,7 +444,7 @@ def row_lessons(
     draw = random.Random(seed)
     by_space: dict[str, list[BaseNode]] = {}
     for node in nodes:
-        if node.ref_doc_id not in apart and rows_of(node.get_content()):
+        if page_of(node) not in apart and rows_of(node.get_content()):
             by_space.setdefault(node.metadata.get("space", ""), []).append(node)
     spaces = [space for space in sorted(by_space) if len(by_space[space]) > shown]
     chats = []

@@ -20,7 +20,7 @@ from markdown_it import MarkdownIt
 
 from course_utils import costs, decision, sizing
 from course_utils.chunking import Spans, Splitter
-from course_utils.corpus import Question, Span
+from course_utils.corpus import Question, Span, page_of
 from course_utils.evaluation import CAUSES, Estimate, page_run
 from course_utils.faults import Faults, FaultySearch, symptoms
 from course_utils.generation import Answer, Chat, Reader, count_tokens, generate, rag_chat
@@ -594,7 +594,7 @@ def sources_html(question: Question, found: Sequence[NodeWithScore], score: str 
     rows = "".join(
         f"<tr><td>{rank}</td><td>{hit.get_score():.3f}</td>"
         f"<td style='text-align:left'>{html.escape(hit.node.metadata['title'])}</td>"
-        f"<td>{'✔ gold page' if hit.node.ref_doc_id in gold else ''}</td></tr>"
+        f"<td>{'✔ gold page' if page_of(hit.node) in gold else ''}</td></tr>"
         for rank, hit in enumerate(found, start=1)
     )
     heads = f"<th>rank</th><th>{score}</th><th>page</th><th></th>"
@@ -618,7 +618,7 @@ def ranks_html(
         heads: what the rankings are called.
     """
     gold = {span.page for span in question.gold}
-    titles = {hit.node.ref_doc_id or hit.node_id: hit.node.metadata["title"] for hit in fused}
+    titles = {page_of(hit.node): hit.node.metadata["title"] for hit in fused}
     places = [{page: n for n, page in enumerate(page_run(x), 1)} for x in (fused, *parts)]
     rows = "".join(
         "<tr>"

@@ -1,18 +1,23 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from llama_index.core import Document
 from llama_index.core.schema import NodeRelationship, NodeWithScore, RelatedNodeInfo, TextNode
 
 from course_utils.corpus import Question, Span
 from course_utils.evaluation import (
+    _bootstrap,
     bears_answer,
+    cause,
     cites_gold,
     estimate,
+    evaluate,
     gold_coverage,
     gold_iou,
     is_correct,
@@ -23,6 +28,7 @@ from course_utils.evaluation import (
     token_f1,
 )
 from course_utils.generation import Answer
+from course_utils.retrieval import BM25Retriever
 
 
 def hit(page: str, start: int, end: int, score: float = 1.0) -> NodeWithScore:
@@ -41,7 +47,8 @@ def test_metrics_equal_their_formulas(grades: dict[str, int], run: dict[str, flo
     scores = retrieval_scores({"q": run}, [Question(id="q", text="?", grades=grades)])
     # trec_eval breaks ties by document id, the later one first.
     ranked = sorted(run, key=lambda page: (run[page], page), reverse=True)
-    right = {page for page, grade in grades.items() if grade >= 2}
+    least = 2 if max(grades.values()) == 2 else 1
+    right = {page for page, grade in grades.items() if grade >= least}
     recall = len(right & set(ranked[:5])) / len(right) if right else 0.0
     first = next((1 / rank for rank, page in enumerate(ranked, 1) if page in right), 0.0)
     gains = [grades.get(page, 0) for page in ranked[:10]]
@@ -59,6 +66,28 @@ def test_a_question_without_a_run_scores_nothing_and_keeps_its_place() -> None:
     questions = [Question(id=x, text="?", grades={x: 2}) for x in "ab"]
     scores = retrieval_scores({"b": {"b": 1.0}}, questions)
     assert scores["recall_5"].tolist() == [0.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("grades", "least_grade", "recall"),
+    [
+        ({"a": 1, "b": 1}, None, 0.5),  # SciFact, FiQA: 1 is the highest grade there is
+        ({"a": 1, "b": 0}, None, 1.0),
+        ({"a": 0}, None, 0.0),
+        ({"a": 1, "b": 2}, None, 0.0),  # the handbook: 1 is only related
+        ({"a": 3, "b": 1}, None, 1.0),
+        ({"a": 1, "b": 3}, 1, 0.5),  # TREC as BEIR counts it
+    ],
+)
+def test_which_grade_counts_as_relevant_comes_from_the_data_or_is_said(
+    grades: dict[str, int], least_grade: int | None, recall: float
+) -> None:
+    questions = [Question("q", "ferry", grades=grades), Question("r", "ferry")]
+    pages = [Document(id_="a", text="the ferry"), Document(id_="b", text="the bay")]
+    found = evaluate(BM25Retriever(pages), questions, ["recall_10"], least_grade=least_grade)
+    assert found["recall_10"].tolist() == [recall]
+    scores = retrieval_scores({"q": {"a": 1.0}}, questions, ["recall_10"], least_grade)
+    assert scores["recall_10"].tolist() == [recall]
 
 
 def test_more_relevant_pages_than_k() -> None:
@@ -103,6 +132,26 @@ def test_gold_coverage_counts_characters_once(found: list[NodeWithScore], covera
 )
 def test_iou_charges_for_everything_retrieved(found: list[NodeWithScore], iou: float) -> None:
     assert gold_iou(found, [Span("p", 10, 20)]) == pytest.approx(iou)
+
+
+def test_a_whole_page_covers_all_of_itself() -> None:
+    page = NodeWithScore(node=Document(id_="p", text="The port is 7204, as ever."))
+    other = NodeWithScore(node=Document(id_="q", text="The port is 7204."))
+    question = Question("x", "?", answer="7204", gold=(Span("p", 12, 16),))
+    assert gold_coverage([page], question.gold) == 1 and gold_coverage([other], question.gold) == 0
+    assert gold_coverage([page], [Span("p", 20, 30)]) == 0.6
+    assert gold_iou([page], question.gold) == pytest.approx(4 / 26)
+    assert bears_answer([page], question) and not bears_answer([other], question)
+    assert cause(Answer("8"), question, [other]) == "not retrieved"
+    assert cause(Answer("8"), question, [other, page], 1) == "not ranked in"
+    assert cause(Answer("8"), question, [page]) == "read wrongly"
+
+
+def test_a_chunk_without_offsets_is_not_taken_for_a_page() -> None:
+    chunk = hit("p", 0, 9)
+    chunk.node.start_char_idx = None  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match="no offsets into its page: chunk with SpanSplitter"):
+        gold_coverage([chunk], [Span("p", 0, 5)])
 
 
 @pytest.mark.parametrize(
@@ -200,3 +249,20 @@ def test_pairing_narrows_the_interval() -> None:
 def test_nothing_to_average_is_an_error() -> None:
     with pytest.raises(ValueError, match="empty"):
         estimate([])
+
+
+@pytest.mark.parametrize(("n", "draws"), [(2, 100), (7, 999), (333, 3005), (1501, 2000)])
+def test_drawing_in_blocks_gives_the_same_interval(n: int, draws: int) -> None:
+    values = np.random.default_rng(n).random(n)
+    picks = np.random.default_rng(4).integers(0, n, (draws, n))
+    low, high = np.percentile(values[picks].mean(axis=1), [2.5, 97.5])
+    made = _bootstrap(values, draws, seed=4)
+    assert (made.low, made.high) == (low, high)  # to the last bit
+
+
+def test_the_bootstrap_of_many_questions_needs_little_memory() -> None:
+    tracemalloc.start()
+    _bootstrap(np.linspace(0, 1, 7000), draws=1000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 30e6

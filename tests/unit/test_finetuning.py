@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 
 from course_utils import finetuning
+from course_utils.files import cache_dir
 from course_utils.finetuning import Chat, FinetuningError, Recipe, attached, loss_on, train
 from course_utils.models import LanguageModel, weights_digest
 
@@ -65,6 +67,44 @@ def test_every_turn_of_the_assistant_is_learned(llm: LanguageModel) -> None:
         (ask("lampd", "1 2") + ask("ferry", "3"))[:3], add_generation_prompt=True, return_dict=False
     )
     assert row.ids[: len(prompt)] == prompt  # what the model reads when it answers
+
+
+GEMMA = (
+    "{% for m in messages %}<start> {{ m['role'] }} {{ m['content'] | trim }} <end> {% endfor %}"
+    "{% if add_generation_prompt %}<start> assistant {% endif %}"
+)
+PHI = GEMMA + "{% if not add_generation_prompt %}</s>{% endif %}"  # what ends the whole chat
+BARE = "{% for m in messages %}{{ m['role'] }} {{ m['content'] }} {% endfor %}"
+BARE += "{% if add_generation_prompt %}assistant {% endif %}"
+
+
+@pytest.mark.parametrize(("template", "end"), [(GEMMA, ["<end>"]), (PHI, ["<end>"]), (BARE, [])])
+def test_a_turn_ends_where_its_own_template_ends_it(
+    llm: LanguageModel, template: str, end: list[str]
+) -> None:
+    llm.tokenizer.chat_template = template
+    llm.tokenizer.add_tokens(["<start>", "<end>"], special_tokens=True)
+    chat = ask("lampd", " 1 2 ") + ask("ferry", "3")
+    row = finetuning.encode(llm, chat)
+    words = llm.tokenizer.convert_ids_to_tokens(row.ids)
+    learned = [w for w, yes in zip(words, row.learned, strict=True) if yes]
+    assert learned == ["1", "2", *end, "3", *end]
+    prompt = llm.tokenizer.apply_chat_template(
+        chat[:3], add_generation_prompt=True, return_dict=False
+    )
+    assert row.ids[: len(prompt)] == prompt
+
+
+def test_a_special_token_inside_an_answer_does_not_end_it(llm: LanguageModel) -> None:
+    row = finetuning.encode(llm, ask("lampd", "1 </s> 2"))
+    assert sum(row.learned) == 4
+
+
+def test_a_template_that_changes_earlier_turns_is_refused(llm: LanguageModel) -> None:
+    llm.tokenizer.chat_template = "{% for m in messages %}{{ loop.last }} {{ m['content'] }} "
+    llm.tokenizer.chat_template += "</s>{% endfor %}"
+    with pytest.raises(FinetuningError, match="changes earlier turns"):
+        finetuning.encode(llm, ask("lampd", "1"))
 
 
 @given(
@@ -258,6 +298,106 @@ def test_the_best_weights_on_dev_are_kept_and_training_stops(llm: LanguageModel)
     assert losses.index(min(losses)) == len(losses) - 4
     with attached(llm, adapter):
         assert loss_on(llm, dev).mean() == pytest.approx(min(losses), rel=1e-4)
+
+
+def test_without_evaluations_the_last_weights_are_kept(llm: LanguageModel) -> None:
+    adapter = train(llm, EXAMPLES, replace(QUICK, evaluations=0), dev=EXAMPLES[:1])
+    assert not any("dev" in entry for entry in adapter.history)
+    plain = train(llm, EXAMPLES, QUICK)
+    assert weights_of(adapter) == weights_of(plain) and adapter.folder != plain.folder
+
+
+@pytest.mark.parametrize("dev", [[], EXAMPLES[:1]])
+def test_a_training_that_breaks_down_says_so_and_leaves_nothing(
+    llm: LanguageModel, dev: list[Chat]
+) -> None:
+    before = logits_of(llm)
+    recipe = replace(QUICK, learning_rate=1e30, evaluations=1)
+    with pytest.raises(FinetuningError, match=r"The loss of step 2 of \d+ is not a number: lower"):
+        train(llm, EXAMPLES, recipe, dev)
+    assert torch.equal(logits_of(llm), before)
+    assert not list((cache_dir() / "adapters").glob("*/"))
+
+
+def test_a_dev_loss_that_is_no_number_stops_the_training(
+    llm: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finetuning, "_mean_losses", lambda *_: np.array([np.nan]))
+    with pytest.raises(FinetuningError, match="step 1 of"):
+        train(llm, EXAMPLES, replace(QUICK, evaluations=40), EXAMPLES[:1])
+
+
+def test_the_best_weights_survive_a_later_break_down(
+    llm: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = finetuning._Run._step
+
+    def breaking(run: Any, number: int) -> float:
+        loss = real(run, number)
+        if number < 3:
+            return loss
+        for weight in run.weights:
+            weight.data.fill_(float("nan"))
+        return float("nan")
+
+    monkeypatch.setattr(finetuning._Run, "_step", breaking)
+    dev = EXAMPLES[:1]
+    with pytest.warns(UserWarning, match="step 4 .* The best weights so far are kept"):
+        adapter = train(llm, EXAMPLES, replace(QUICK, evaluations=40), dev)
+    losses = [entry["dev"] for entry in adapter.history]
+    assert len(losses) == 3
+    with attached(llm, adapter):
+        assert loss_on(llm, dev).mean() == pytest.approx(min(losses), rel=1e-4)
+
+
+def test_gradients_that_are_no_numbers_do_not_reach_the_weights(
+    llm: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = finetuning.token_losses
+
+    def exploding(*arguments: Any) -> torch.Tensor:
+        return real(*arguments) * torch.tensor(3e38)  # the loss is finite, its gradient is not
+
+    monkeypatch.setattr(finetuning, "token_losses", exploding)
+    with pytest.raises(FinetuningError, match="step 1 of"):
+        train(llm, EXAMPLES, QUICK)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("rank", 0),
+        ("epochs", 0),
+        ("epochs", float("nan")),
+        ("epochs", float("inf")),
+        ("learning_rate", -1e-3),
+        ("learning_rate", float("nan")),
+        ("evaluations", -1),
+        ("patience", -1),
+        ("warm_up", -0.1),
+        ("tokens_per_step", 0),
+        ("tokens_per_pass", 0),
+        ("clip", 0),
+        ("targets", ()),
+    ],
+)
+def test_a_recipe_that_cannot_be_used_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(FinetuningError, match=f"The recipe's {name} must be"):
+        Recipe(**{name: value})
+
+
+def test_a_training_too_short_to_time_has_no_speed(tmp_path: Path) -> None:
+    assert finetuning.Adapter(tmp_path, Recipe(), [], 40, 0.0).tokens_per_second == 0
+
+
+def test_pefts_warning_is_silenced_and_no_other_for_good(llm: LanguageModel) -> None:
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        with attached(llm, train(llm, EXAMPLES, QUICK)):
+            pass
+        assert not [each for each in seen if "gradient_checkpointing" in str(each.message)]
+        warnings.warn("is_gradient_checkpointing", FutureWarning, stacklevel=1)
+        assert seen
 
 
 def test_a_seed_reproduces_and_another_does_not(

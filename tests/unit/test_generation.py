@@ -9,11 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from llama_index.core import Document
 from llama_index.core.schema import NodeRelationship, NodeWithScore, RelatedNodeInfo, TextNode
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from course_utils import generation
 from course_utils.generation import (
     Answer,
+    CopyReader,
     CourseLLM,
     _common,
     cite,
@@ -84,6 +88,23 @@ def test_the_extractive_reader_quotes_the_nearest_sentence(embedder: Any) -> Non
     assert (answers[1].text, answers[1].page) == ("", None)
 
 
+def test_whole_pages_are_cited_and_read(embedder: Any, llm: LanguageModel) -> None:
+    texts = {"ports": "lampd listens on 7204.", "owners": "Tobias Renn leads the team."}
+    pages = [
+        NodeWithScore(node=Document(id_=name, text=text, metadata={"title": "of ferry"}))
+        for name, text in texts.items()
+    ]
+    assert cited_page("so it is [2]", pages) == "owners"
+    assert supporting_page("Tobias Renn", pages) == "owners"
+    assert [answer.page for answer in cite(["7204 [1]", "Renn"], [pages, pages])] == [
+        "ports",
+        "owners",
+    ]
+    answer = extract_with(embedder, ["who leads the team?"], [pages])[0]
+    assert (answer.text, answer.page) == ("Tobias Renn leads the team.", "owners")
+    assert CopyReader(llm)(["what is the port ?"], [pages[:1]])[0].page == "ports"
+
+
 class _Tokens:
     def convert_ids_to_tokens(self, token: int) -> str:
         return {1: "Ġa", 2: "b", 3: "Ġc", 4: "Ċ"}[token]
@@ -94,6 +115,83 @@ class _Tokens:
 )
 def test_copying_continues_a_stretch_of_the_source(said: list[int], allowed: list[int]) -> None:
     assert next_tokens([1, 2, 3, 1, 4], said, _Tokens()) == allowed
+
+
+def fast(model: Any, pre: Any, decoder: Any, **settings: Any) -> Any:
+    raw = Tokenizer(model)
+    raw.pre_tokenizer, raw.decoder = pre, decoder
+    return PreTrainedTokenizerFast(tokenizer_object=raw, **settings)
+
+
+def sentencepiece() -> Any:
+    """Like Gemma's and Llama 2's: "▁" before each word, words in pieces."""
+    pieces = ["<unk>", "<s>", "</s>", "\n", "▁", "▁fer", "ry", "▁port", "s", "▁7", "2", "port"]
+    scores = [(piece, -float(n)) for n, piece in enumerate(pieces)]
+    tokenizer = fast(
+        models.Unigram(scores, unk_id=0),
+        pre_tokenizers.Metaspace(),
+        decoders.Metaspace(),
+        **{"bos_token": "<s>", "eos_token": "</s>", "pad_token": "</s>"},
+    )
+    tokenizer.padding_side = "left"
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }} {% endfor %}"
+    return tokenizer
+
+
+def wordpiece() -> Any:
+    """Like BERT's: "##" before what goes on with a word."""
+    words = ["[UNK]", "fer", "##ry", "port", "##s", "7", "##2"]
+    model = models.WordPiece({word: i for i, word in enumerate(words)}, unk_token="[UNK]")
+    return fast(model, pre_tokenizers.WhitespaceSplit(), decoders.WordPiece())
+
+
+@pytest.mark.parametrize("make", [sentencepiece, wordpiece])
+def test_copying_begins_with_a_word_whatever_the_tokenizer_marks(make: Any) -> None:
+    tokenizer = make()
+    source = tokenizer(" ferry ports 72", add_special_tokens=False)["input_ids"]
+    begun = [tokenizer.decode([token]).strip() for token in next_tokens(source, [], tokenizer)]
+    assert begun == ["fer", "port", "7"]
+    ends = [tokenizer.decode(next_tokens(source, source[:1], tokenizer)).strip(" #")]
+    assert ends == ["ry"]
+
+
+def test_words_that_nothing_marks_may_all_begin(llm: LanguageModel) -> None:
+    source = llm.tokenizer(" ferry port 1", add_special_tokens=False)["input_ids"]
+    assert next_tokens(source, [], llm.tokenizer) == source
+
+
+def test_a_line_may_begin_with_its_break() -> None:
+    source = sentencepiece()(" ferry\nport", add_special_tokens=False)["input_ids"]
+    assert 3 in next_tokens(source, [], sentencepiece())
+
+
+def test_a_sentencepiece_model_copies() -> None:
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2}
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=12, num_hidden_layers=1, **sizes)).eval()
+    reader = CopyReader(LanguageModel("tiny", model, sentencepiece()))
+    (answer,) = reader(["ports"], [[NodeWithScore(node=TextNode(text="ferry\nports 72"))]])
+    assert not answer.refused and answer.text in "ferry\nports 72"
+
+
+def test_a_reader_reads_again_what_changed_under_the_same_id(llm: LanguageModel) -> None:
+    reader = CopyReader(llm)
+    said = []
+    for text in ("1 1 1", "4 4 4", "1 1 1"):
+        source = NodeWithScore(node=TextNode(id_="p:0-5", text=text))
+        (answer,) = reader(["what is the port ?"], [[source]])
+        assert set(answer.text.split()) <= set(text.split())
+        said.append(answer.text)
+    assert said[0] == said[2] != said[1]
+
+
+@pytest.mark.parametrize("remember", [False, True])
+def test_no_chats_give_no_answers(llm: LanguageModel, remember: bool) -> None:
+    llm = replace(llm, remember=remember)
+    assert (
+        generate(llm, [], shared_prefix=True) == generate(llm, []) == copy_from(llm, [], []) == []
+    )
+    assert generate_and_score(llm, [], []) == ([], [])
 
 
 def test_sentences_take_rows_items_and_lines_apart() -> None:

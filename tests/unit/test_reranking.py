@@ -156,6 +156,17 @@ def test_no_candidates_and_no_questions(kind: str, tiny: Embedder, llm: Language
         reranker.rerank(["frost"], [])
 
 
+@pytest.mark.parametrize("top_k", [0, -1])
+def test_fewer_than_one_node_cannot_be_asked_for(top_k: int) -> None:
+    first = BM25Retriever([node("a", "ferry")])
+    with pytest.raises(ValueError, match="top_k must be at least 1"):
+        Fixed(top_k=top_k)
+    with pytest.raises(ValueError, match="top_k must be at least 1"):
+        Fixed().rerank(["x"], [candidates("12")], top_k)
+    with pytest.raises(ValueError, match="depth must be at least 1"):
+        RerankedRetriever(first, Fixed(), depth=top_k)
+
+
 def test_it_is_a_llamaindex_postprocessor() -> None:
     hits = candidates(["1", "3", "2"])
     found = Fixed(top_k=2).postprocess_nodes(hits, query_str="frost")
@@ -276,6 +287,16 @@ def test_tuning_learns_a_planted_rule_and_is_kept(tiny: Embedder) -> None:
     assert len(kept) == 2  # other settings are another file; none is partial
 
 
+def test_another_collection_of_as_many_chunks_is_tuned_for_itself(tiny: Embedder) -> None:
+    pages = [["ferry ferry", "ferry bay"], ["bay", "order"]]
+    layers = []
+    for texts in pages:
+        chunks = [node(f"c{i}", text) for i, text in enumerate(texts)]
+        layers.append(LateInteraction(tiny, chunks).tune(*lesson(), epochs=1, rate=1e-2)._change)
+    assert layers[0] is not None and layers[1] is not None
+    assert not torch.equal(layers[0], layers[1])
+
+
 def test_a_tuned_copy_keeps_on_disk_what_the_first_keeps(tiny: Embedder) -> None:
     for remember in (False, True):
         tuned = LateInteraction(tiny, remember=remember).tune(*lesson(), epochs=1)
@@ -306,12 +327,52 @@ def test_query_likelihood_by_hand(llm: LanguageModel) -> None:
     found = scores(QueryLikelihood(llm).rerank([question], [candidates(corpus)])[0])
     asked = llm.tokenizer(question, add_special_tokens=False)["input_ids"]
     for name, text in enumerate(corpus):
-        before = llm.tokenizer(reading_prompt(node("x", text)), add_special_tokens=False)
+        prompt = reading_prompt(node("x", text), llm.tokenizer)
+        before = llm.tokenizer(prompt, add_special_tokens=False)
         ids = before["input_ids"] + asked
         logprobs = llm.model(torch.tensor([ids])).logits[0].log_softmax(-1)
         places = range(len(before["input_ids"]) - 1, len(ids) - 1)
         expected = np.mean([logprobs[p, t].item() for p, t in zip(places, asked, strict=True)])
         assert found[f"n{name}"] == pytest.approx(expected, abs=1e-4)
+
+
+SMOLLM = (  # as in its tokenizer's files
+    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
+    "{{ '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face"
+    "<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + "
+    "'<|im_end|>' + '\n'}}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+GEMMA = (
+    "{{ bos_token }}{% for m in messages %}{% set role = 'model' if m['role'] == 'assistant' "
+    "else m['role'] %}<start_of_turn>{{ role }}\n{{ m['content'] }}<end_of_turn>\n{% endfor %}"
+    "{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
+)
+LAST = (  # writes the last message otherwise than those before it
+    "{% for m in messages %}{% if loop.last %}now {% endif %}{{ m['content'] }}|{% endfor %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("template", "first", "prompt"),
+    [
+        (SMOLLM, "<|im_start|>", "<|im_start|>user\nASKED<|im_end|>\n<|im_start|>assistant\n"),
+        (SMOLLM, None, "<|im_start|>user\nASKED<|im_end|>\n<|im_start|>assistant\n"),
+        (GEMMA, "<bos>", "<bos><start_of_turn>user\nASKED<end_of_turn>\n<start_of_turn>model\n"),
+        (LAST, "<bos>", "now ASKED|"),
+        (None, "<bos>", "<bos>ASKED\n"),
+        (None, None, "ASKED\n"),
+    ],
+)
+def test_the_prompt_is_in_the_models_own_format(
+    template: str | None, first: str | None, prompt: str
+) -> None:
+    tokenizer = make_tokenizer(chat_template=template, bos_token=first)
+    passage = node("x", "frost at night")
+    asked = "Passage: \nfrost at night\n\nWrite a question that this passage answers."
+    assert reading_prompt(passage, tokenizer) == prompt.replace("ASKED", asked)
+    if template == SMOLLM:
+        assert reading_prompt(passage) == reading_prompt(passage, tokenizer)
 
 
 def test_likelihoods_are_remembered_by_question_and_prompt(

@@ -1,12 +1,20 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from llama_index.core.schema import TextNode
 
-from course_utils.retrieval import DenseRetriever, EmbeddingCache, embed_nodes
+from course_utils import files
+from course_utils.retrieval import (
+    BM25Retriever,
+    DenseRetriever,
+    EmbeddingCache,
+    FusedRetriever,
+    embed_nodes,
+)
 
 TEXTS = [
     "the lantern battery is low",
@@ -57,6 +65,11 @@ def test_no_nodes_and_no_k_are_refused(nodes: Any, embedder: Any) -> None:
         DenseRetriever([], embedder)
     with pytest.raises(ValueError, match="top_k"):
         DenseRetriever(nodes, embedder, top_k=0)
+    for top_k in (0, -1):
+        with pytest.raises(ValueError, match=f"top_k must be at least 1, not {top_k}"):
+            DenseRetriever(nodes, embedder).search(["battery"], top_k)
+    with pytest.raises(ValueError, match="depth must be at least 1"):
+        FusedRetriever([BM25Retriever(nodes)], depth=0)
 
 
 def test_the_cache_computes_a_text_once(nodes: Any, embedder: Any) -> None:
@@ -75,3 +88,54 @@ def test_another_model_or_text_is_computed_anew(embedder: Any) -> None:
     embedder.fingerprint = "other words"
     cache.encode(["one"])
     assert cache.misses == 1
+
+
+# --- saving ---------------------------------------------------------------------------------------
+
+
+def test_an_interrupted_save_is_no_index(
+    nodes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    retriever = BM25Retriever(nodes)
+    retriever.save(tmp_path)
+
+    def interrupted(_: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(files.os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        retriever.save(tmp_path)
+    with pytest.raises(ValueError, match="holds no saved index"):
+        BM25Retriever.load(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["dense", "BM25"])
+@pytest.mark.parametrize("damage", ["a line missing", "half a line", "no id", "index missing"])
+def test_a_damaged_index_says_so(
+    kind: str, damage: str, nodes: Any, embedder: Any, tmp_path: Path
+) -> None:
+    settings = {"embedder": embedder} if kind == "dense" else {}
+    retriever: Any = DenseRetriever if kind == "dense" else BM25Retriever
+    retriever(nodes, **settings).save(tmp_path)
+    path = tmp_path / "nodes.jsonl"
+    text = path.read_text()
+    if damage == "a line missing":
+        path.write_text(text[: text.rindex("\n")])
+    elif damage == "half a line":
+        path.write_text(text[:-20])
+    elif damage == "no id":
+        path.write_text("{}")
+    else:
+        for name in ("vectors.npy", "params.index.json"):
+            (tmp_path / name).unlink(missing_ok=True)
+    with pytest.raises(ValueError, match="is damaged; index the documents again"):
+        retriever.load(tmp_path, **settings)
+
+
+def test_an_index_of_another_embedder_is_not_called_damaged(
+    nodes: Any, embedder: Any, tmp_path: Path
+) -> None:
+    DenseRetriever(nodes, embedder).save(tmp_path)
+    embedder.fingerprint = "other words"
+    with pytest.raises(ValueError, match="made with another embedder"):
+        DenseRetriever.load(tmp_path, embedder=embedder)

@@ -86,7 +86,7 @@ def test_an_interrupted_sweep_keeps_the_arms_that_are_done(
     assert ran == ["a", "b", "b", "c"]
     stored = json.loads(out.read_text())
     assert list(stored["arms"]) == ["a", "b", "c"]
-    assert stored["date"] and stored["machine"]
+    assert stored["date"] and stored["machine"] and stored["code"] == sweeps.code_version()
     sweeps.run("three", out=tmp_path / "three.json")  # finished: the next run starts anew
     assert ran[4:] == ["a", "b", "c"]
 
@@ -108,6 +108,50 @@ def test_the_arms_of_another_model_are_not_taken_over(
     lab.key = "another model"
     out = sweeps.run("one", out=tmp_path / "one.json")
     assert json.loads(out.read_text())["arms"] == {"a": {"by": "another model"}}
+
+
+def test_the_arms_of_other_code_or_data_are_not_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[str] = []
+
+    def arms(lab: Any) -> sweeps.Arms:
+        def arm() -> dict[str, Any]:
+            ran.append("a")
+            return {}
+
+        yield "a", arm
+        if len(ran) < 2:
+            raise KeyboardInterrupt
+
+    data = tmp_path / "datasets"
+    data.mkdir()
+    monkeypatch.setattr(sweeps, "DATASETS", data)
+    monkeypatch.setattr(sweeps, "SWEEPS", {"one": arms})
+    monkeypatch.setattr(sweeps, "Lab", lambda small: SimpleNamespace(key="one model"))
+    with pytest.raises(KeyboardInterrupt):
+        sweeps.run("one", out=tmp_path / "one.json")
+    (data / "tickets.jsonl").write_text("{}")
+    sweeps.run("one", out=tmp_path / "one.json")
+    assert ran == ["a", "a"]
+
+
+def test_the_code_version_changes_with_arms_tasks_and_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeps, "DATASETS", tmp_path)
+    versions = {sweeps.code_version()}
+    (tmp_path / "cases").mkdir()
+    (tmp_path / "cases" / "cases.jsonl").write_text("{}")
+    versions.add(sweeps.code_version())
+    for module in (tasks, sweeps):
+        changed = tmp_path / "__pycache__" / "changed.py"  # where data is not looked for
+        changed.parent.mkdir(exist_ok=True)
+        changed.write_text("# another arm")
+        monkeypatch.setattr(module, "__file__", str(changed))
+        versions.add(sweeps.code_version())
+    assert len(versions) == 4
+    assert sweeps.code_version() in versions
 
 
 def test_unknown_and_missing_sweeps_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
