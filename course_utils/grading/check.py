@@ -1,39 +1,36 @@
-"""Judging an answer. Nothing here knows widgets, files or who asked.
+"""Judging one answer. This module is independent of widgets, files and the learner's identity.
 
-An answer is plain data: an option's key, a list of keys, a number as it was typed, and for code the
-source text that defines what is asked for. Text is what can be kept, exported and judged again on
+An answer is plain data: an option's key, a list of keys, a number as it was typed, or for code the
+source text that defines what the exercise asks for. Text can be saved, exported and judged again on
 another machine, so the notebook judges the same text.
 
 In the kernel a learner's code is stopped after the exercise's seconds (by a signal, so not on
-Windows, and not when a bare ``except`` swallows it), and endless recursion and ``exit()`` are
-caught. It is not kept from the memory, the files or the network: it is the learner's own machine.
-``collect`` runs it under tighter limits.
+Windows, and not if a bare ``except`` swallows it). Endless recursion and ``exit()`` are caught.
+Memory, files and network are not protected: it is the learner's own machine. ``collect`` runs code
+under tighter limits, see ``sandbox``.
 """
 
 from __future__ import annotations
 
-import ast
 import contextlib
-import inspect
 import math
 import numbers
 import os
 import signal
-import textwrap
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from types import CodeType, FunctionType, ModuleType
+from types import ModuleType
 from typing import Any
 
 from course_utils.grading.exercises import CODE, Exercise, MissingName, Names
+from course_utils.grading.source import LONGEST, WHERE, is_placeholder, run_text
+from course_utils.grading.source import answer_text as answer_text  # the views import it from here
 
 HINT_COST = 0.1
 PREDICTED = 0.5
 TARGET = 0.9
-LONGEST = 50_000
-WHERE = "<your answer>"
 
 
 @dataclass(frozen=True)
@@ -69,13 +66,16 @@ def grade(
     namespace: Mapping[str, Any],
     hidden: ModuleType | None = None,
 ) -> Result:
-    """Judge an answer. Whatever a learner's answer is or does, this returns.
+    """Judge an answer. It never raises, whatever the answer is or does.
 
     Args:
-        exercise: what was asked.
+        exercise: the exercise that was answered.
         answer: an option's key, a list of them, a number or its text, or source text.
         namespace: the notebook's names, or those rebuilt without it.
         hidden: a module with more checks for code exercises, and other scores for challenges.
+
+    Returns:
+        The verdict, with feedback for the learner.
     """
     try:
         if _unanswered(exercise, answer):
@@ -90,10 +90,18 @@ def grade(
 
 
 def standing(exercise: Exercise, events: Iterable[Mapping[str, Any]]) -> Standing:
-    """What a history of answers, hints and the solution comes to.
+    """The points and the state that a history of answers, hints and solutions adds up to.
 
-    The best answer counts. Each hint seen before it costs a tenth of the points; answers after the
-    solution was shown, or beyond the attempts that count, earn nothing.
+    The best answer counts. Each hint seen before it costs a tenth of the points. An answer after
+    the solution was shown, or beyond the attempts that count, earns nothing. Answers that could not
+    be judged ("error") are no attempts.
+
+    Args:
+        exercise: the exercise that the events are about.
+        events: the events of this exercise only, the oldest first.
+
+    Returns:
+        Where the learner stands; both the notebook and the gradebook show this.
     """
     outcome, points, attempts, hints, shown = "unattempted", 0.0, 0, 0, False
     for event in events:
@@ -122,29 +130,11 @@ def _unanswered(exercise: Exercise, answer: Any) -> bool:
         return True
     if isinstance(answer, str) and not answer.strip():
         return True
-    return exercise.kind in CODE and isinstance(answer, str) and _placeholder(exercise, answer)
-
-
-def _placeholder(exercise: Exercise, text: str) -> bool:
-    """Whether the definition still has a ``...`` where the answer belongs."""
-    try:
-        nodes = ast.parse(text[:LONGEST]).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    mine = [node for node in nodes if exercise.answer in _defined(node)]
-    statements = (ast.Expr, ast.Assign, ast.Return)
-    return any(
-        isinstance(node, statements)
-        and isinstance(node.value, ast.Constant)
-        and node.value.value is ...
-        for node in ast.walk(ast.Module(mine[-1:], []))
+    return (
+        exercise.kind in CODE
+        and isinstance(answer, str)
+        and is_placeholder(exercise.answer, answer)
     )
-
-
-def _defined(node: ast.stmt) -> list[str]:
-    if isinstance(node, ast.Assign):
-        return [target.id for target in node.targets if isinstance(target, ast.Name)]
-    return [getattr(node, "name", "")]
 
 
 def _judge_keys(exercise: Exercise, answer: Any, ns: Names) -> Result:
@@ -194,7 +184,14 @@ def _judge_number(exercise: Exercise, answer: Any, ns: Names) -> Result:
 
 
 def parse_number(answer: Any) -> float | None:
-    """The number that was typed, with or without a percent sign; None when it is none."""
+    """Read a number as a learner types it, with or without a percent sign.
+
+    Args:
+        answer: a number or text.
+
+    Returns:
+        None if it is not a finite number.
+    """
     if isinstance(answer, bool) or not isinstance(answer, str | numbers.Real):
         return None
     text = answer if isinstance(answer, str) else repr(float(answer))
@@ -251,79 +248,6 @@ def _solve(exercise: Exercise, ns: Names) -> Any:
     return solution(ns)
 
 
-# --- code as text ---------------------------------------------------------------------------------
-
-
-def run_text(name: str, text: str, namespace: Mapping[str, Any]) -> Any:
-    """Run source text over a copy of a namespace, and return what it calls ``name``."""
-    names = {**namespace, "__name__": "answer"}
-    names.pop(name, None)
-    exec(compile(text, WHERE, "exec"), names)
-    if name not in names:
-        raise NameError(f"`{name}` is not defined")
-    return names[name]
-
-
-def answer_text(name: str, namespace: Mapping[str, Any]) -> str | None:
-    """What a notebook calls ``name``, as source text with all that it needs of the learner's own.
-
-    Imports, the learner's functions and small plain data come along; anything else must be among
-    the exercise's rebuilt names when the text is run elsewhere.
-
-    Returns:
-        None when nothing has that name.
-
-    Raises:
-        OSError: the source of a function cannot be found.
-    """
-    if name not in namespace:
-        return None
-    texts: dict[str, str] = {}
-    waiting = [name]
-    while waiting:
-        each = waiting.pop()
-        if each in texts or each not in namespace or each.startswith("__"):
-            continue
-        value = namespace[each]
-        texts[each] = _text(each, value, must=each == name)
-        if isinstance(value, FunctionType) and value.__module__ == "__main__":
-            waiting += _names_used(value.__code__)
-    return "\n".join(text for text in reversed(texts.values()) if text)
-
-
-def _text(name: str, value: Any, must: bool) -> str:
-    if isinstance(value, ModuleType):
-        return f"import {value.__name__} as {name}"
-    if value is ...:
-        return f"{name} = ..."
-    if isinstance(value, FunctionType | type):
-        if value.__module__ != "__main__":
-            return f"from {value.__module__} import {value.__qualname__} as {name}"
-        try:
-            text = textwrap.dedent(inspect.getsource(value))
-        except (OSError, TypeError):
-            if must:
-                raise OSError(f"`{name}` cannot be read: write it with `def` in a cell.") from None
-            return ""
-        alias = value.__name__.isidentifier() and value.__name__ != name
-        return f"{text}{name} = {value.__name__}\n" if alias else text
-    shown = repr(value) if isinstance(value, str | int | float | list | tuple | dict | set) else ""
-    try:
-        plain = len(shown) < LONGEST // 10 and bool(shown) and ast.literal_eval(shown) == value
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
-        plain = False
-    if must and not plain:
-        raise OSError(f"`{name}` must be a function, or plain data such as numbers and texts.")
-    return f"{name} = {shown}" if plain else ""
-
-
-def _names_used(code: CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _names_used(constant)
-
-
 def _told(error: BaseException, exercise: Exercise) -> str:
     """A sentence about what stopped a check."""
     if isinstance(error, MissingName):
@@ -341,9 +265,21 @@ def _told(error: BaseException, exercise: Exercise) -> str:
     return f"Stopped by {type(error).__name__}{place}: `{said or 'without a message'}`."
 
 
+# --- running a learner's code ---------------------------------------------------------------------
+
+
 @contextlib.contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise TimeLimit after some seconds, where the system can: main thread, not on Windows."""
+    """Raise TimeLimit in the block after some seconds.
+
+    It works in the main thread only, and not on Windows; elsewhere the block runs without a limit.
+
+    Args:
+        seconds: how long the block may take.
+
+    Raises:
+        TimeLimit: the block took longer.
+    """
     in_main = threading.current_thread() is threading.main_thread()
     if not in_main or not hasattr(signal, "setitimer"):
         yield

@@ -1,31 +1,26 @@
 """The instructor's side: grade exported files again, from the answers themselves.
 
-Recorded verdicts are not read. Code runs in a process of its own with a time and a memory limit and
-without the environment; on Linux with user namespaces also without a network, with all files
-read-only, and with no other process in reach. What remains: it can read files that this user can
-read, and code that sets out to fool a check in its own process can. Hints and the number of
-attempts are as the file says. For strangers' code, run the command in a container.
+Recorded verdicts are not trusted: every answer is judged again, and the points are the ``standing``
+of the history, as in the notebook. Code runs in a ``sandbox``, under limits on time and memory;
+on Linux with user namespaces also without a network, with all files read-only, and with no other
+process in reach. What remains: it can read files that this user can read, and code that sets out to
+fool a check in its own process can. Hints and the number of attempts are as the file says. For
+strangers' code, run the command in a container.
 """
 
 from __future__ import annotations
 
 import csv
-import ctypes
+import hashlib
 import json
-import multiprocessing
-import os
-import signal
-import subprocess
-import sys
-import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from course_utils.files import InputError
+from course_utils.files import replacing, write_text
 from course_utils.grading import store
 from course_utils.grading.check import Result, Standing, grade, standing
 from course_utils.grading.exercises import (
@@ -37,23 +32,23 @@ from course_utils.grading.exercises import (
     module_at,
     rebuilt_names,
 )
+from course_utils.grading.sandbox import Sandbox, can_isolate
 
 GRADEBOOK = "assignment duedate timestamp student_id last_name first_name email"  # as nbgrader's
 SCORES = "raw_score late_submission_penalty score max_score"
-MEMORY = 1_500_000_000
-MOST_TRIED = 10
-NEW_NAMESPACES = 0x10000000 | 0x40000000 | 0x20000000 | 0x00020000  # user, net, pid, mount
+PATIENCE = 300.0  # seconds of judging one submission's answers to one exercise
 
 
 @dataclass(frozen=True)
 class Graded:
-    """One exercise of one submission."""
+    """One exercise of one submission; ``unjudged`` answers took no part in it."""
 
     student: str
     exercise: Exercise
     standing: Standing
     feedback: str
     timestamp: str
+    unjudged: int = 0
 
 
 def collect(
@@ -71,7 +66,10 @@ def collect(
         hidden: a folder with files named like the exercises' own: more checks, which run after
             the others, and scores, which take the place of a challenge's own.
         exercises: the definitions.
-        say: told a line for each submission and for whatever looks odd.
+        say: called with a line for each submission and for whatever looks odd.
+
+    Returns:
+        Each exercise of each submission.
 
     Raises:
         GradingError: a folder is missing, or holds nothing to grade.
@@ -86,21 +84,18 @@ def collect(
     ids = _student_ids(folder, paths)
     course = load(exercises)
     _try_hidden(hidden, {each.notebook for each in course.values()})
-    for module in {each.module for each in course.values()}:
-        rebuilt_names(module)  # once, before the processes are forked
     graded: list[Graded] = []
     files: list[dict[str, Any]] = []
-    for path in paths:
-        events, unread = _read(path)
-        files.append({"student": ids[path], "name": store.learner_name(events), "unread": unread})
-        files[-1]["keys"] = {event["key"] for event in events if event["event"] == "answer"}
-        mine = [_grade_one(ids[path], e, events, hidden, exercises) for e in course.values()]
-        graded += mine
-        points = sum(each.standing.points for each in mine)
-        say(f"{ids[path]}: {points:g} points" + (f", {unread} lines unreadable" if unread else ""))
-    notes = _notes(files)
-    if not can_isolate():
-        notes.append("Learners' code ran with network and files in reach: no namespaces here.")
+    with Judge(exercises, hidden) as judge:
+        for path in paths:
+            events, unread = _read(path)
+            files.append(_facts(ids[path], events, unread))
+            mine = [grade_exercise(ids[path], each, events, judge) for each in course.values()]
+            graded += mine
+            points = sum(each.standing.points for each in mine)
+            unreadable = f", {unread} lines unreadable" if unread else ""
+            say(f"{ids[path]}: {points:g} points{unreadable}")
+    notes = _notes(files, graded)
     for note in notes:
         say(note)
     _write(out, graded, files, notes)
@@ -121,9 +116,9 @@ def _student_ids(folder: Path, paths: Sequence[Path]) -> dict[Path, str]:
     """A file's name, or its path where two files have one name."""
     stems = Counter(path.stem for path in paths)
     return {
-        path: path.stem
+        path: _readable(path.stem)
         if stems[path.stem] == 1
-        else path.relative_to(folder).with_suffix("").as_posix()
+        else _readable(path.relative_to(folder).with_suffix("").as_posix())
         for path in paths
     }
 
@@ -135,9 +130,22 @@ def _read(path: Path) -> tuple[list[store.Event], int]:
         return [], 1
 
 
-def _notes(files: Sequence[dict[str, Any]]) -> list[str]:
-    """What an instructor should look at: one name in two files, the same answers in two files."""
-    notes = []
+def _facts(student: str, events: Sequence[store.Event], unread: int) -> dict[str, Any]:
+    keys = {event["key"] for event in events if event["event"] == "answer"}
+    name = _readable(store.learner_name(events))
+    return {"student": student, "name": name, "unread": unread, "keys": keys}
+
+
+def _notes(files: Sequence[dict[str, Any]], graded: Sequence[Graded]) -> list[str]:
+    """What an instructor should look at: files that share something, and what was not judged."""
+    notes = [
+        f"{each.student}: {each.unjudged} answers to {each.exercise.id} were not judged, because "
+        f"the others took more than {PATIENCE:g} seconds; they count as if never given."
+        for each in graded
+        if each.unjudged
+    ]
+    if not can_isolate():
+        notes.append("Learners' code ran with network and files in reach: no namespaces here.")
     for n, one in enumerate(files):
         for other in files[:n]:
             pair = f"{other['student']} and {one['student']}"
@@ -148,145 +156,116 @@ def _notes(files: Sequence[dict[str, Any]]) -> list[str]:
     return notes
 
 
-def _grade_one(
-    student: str,
-    exercise: Exercise,
-    events: Sequence[store.Event],
-    hidden: Path | None,
-    exercises: Path,
+# --- judging --------------------------------------------------------------------------------------
+
+
+class Judge:
+    """Judges answers from their text, each text once, for all submissions of one ``collect``.
+
+    Answers that are data cost next to nothing and are judged here; code goes to a sandbox.
+    """
+
+    def __init__(self, exercises: Path = FOLDER, hidden: Path | None = None) -> None:
+        """Nothing is started before the first code answer.
+
+        Args:
+            exercises: the folder of definitions.
+            hidden: a folder with more checks.
+        """
+        self.sandbox = Sandbox(exercises, hidden)
+        self.known: dict[tuple[str, bytes], Result] = {}
+
+    def __enter__(self) -> Judge:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.sandbox.close()
+
+    def verdict(self, exercise: Exercise, text: str) -> Result:
+        """Judge one answer; many learners give the same ones, so verdicts are kept.
+
+        Args:
+            exercise: the exercise that was answered.
+            text: the answer as JSON.
+
+        Returns:
+            The verdict.
+
+        Raises:
+            GradingError: the exercises or the hidden checks cannot be loaded.
+        """
+        key = (exercise.id, hashlib.sha256(text.encode()).digest())
+        if key not in self.known:
+            answer = json.loads(text)
+            if exercise.kind in CODE:
+                self.known[key] = self.sandbox.judge(exercise, answer)
+            else:
+                self.known[key] = grade(exercise, answer, rebuilt_names(exercise.module))
+        return self.known[key]
+
+    def verdicts(self, exercise: Exercise, answers: Sequence[store.Event]) -> dict[str, Result]:
+        """Judge all different answers that a submission gives to an exercise.
+
+        A submission may be hostile and hold thousands of answers that never end, so no more are
+        begun after ``PATIENCE`` seconds. Those that the file calls best come first: an honest
+        learner loses no points even then. What the file claims decides nothing else, and the first
+        of them is judged in any case.
+
+        Args:
+            exercise: the exercise that was answered.
+            answers: its answer events, the oldest first.
+
+        Returns:
+            A verdict for each answer that was judged, by its JSON.
+        """
+        start = time.monotonic()
+        judged: dict[str, Result] = {}
+        for event in sorted(answers, key=lambda event: -event["credit"]):
+            text = json.dumps(event["answer"])
+            late = time.monotonic() - start > PATIENCE
+            if text not in judged and not (late and judged):
+                judged[text] = self.verdict(exercise, text)
+        return judged
+
+
+def grade_exercise(
+    student: str, exercise: Exercise, events: Sequence[store.Event], judge: Judge
 ) -> Graded:
-    """The standing that an exercise's answers earn, judged anew.
+    """What a submission earns for one exercise: the standing of its history, judged again.
 
-    Of each answer only the text is used. An answer is judged once, the newest first, until one
-    earns full credit or ten were tried; the rest count as attempts without credit.
+    Every answer is judged, because the points depend on when it was given: a right answer counts
+    for less after a hint and for nothing after the solution, so neither the newest nor the best one
+    decides alone. An answer that was not judged is left out of the history, so that it is neither
+    an attempt nor a failure.
+
+    Args:
+        student: the submission's id.
+        exercise: one exercise of the course.
+        events: the submission's events, the oldest first; only those of the exercise are read.
+        judge: judges the answers.
+
+    Returns:
+        The points, and the feedback to the best answer.
     """
-    mine = [dict(event) for event in events if event["exercise"] == exercise.id]
-    judged: dict[str, Result] = {}
-    for event in reversed(mine):
-        if event["event"] != "answer":
-            continue
-        text = json.dumps(event["answer"])
-        best = max((result.credit for result in judged.values()), default=0.0)
-        if text not in judged and (best == 1 or len(judged) == MOST_TRIED):
-            result = Result("failed", 0.0, "Not judged: a later answer counts.")
-        else:
-            result = judged.get(text) or _judge(exercise, text, hidden, exercises)
-            judged[text] = result
-        event |= asdict(result)
+    mine = [event for event in events if event["exercise"] == exercise.id]
     answers = [event for event in mine if event["event"] == "answer"]
-    shown = max(answers, key=lambda event: (event["credit"], event["at"]), default=None)
-    feedback, at = (shown["feedback"], answers[-1]["at"]) if shown else ("", "")
-    return Graded(student, exercise, standing(exercise, mine), feedback, at)
-
-
-@lru_cache(maxsize=10_000)  # many learners give the same answers
-def _judge(exercise: Exercise, text: str, hidden: Path | None, exercises: Path) -> Result:
-    if exercise.kind not in CODE:
-        return grade(exercise, json.loads(text), rebuilt_names(exercise.module))
-    return judge_apart(exercise, json.loads(text), hidden, exercises)
-
-
-# --- a process for each answer --------------------------------------------------------------------
-
-
-def judge_apart(
-    exercise: Exercise, answer: Any, hidden: Path | None = None, exercises: Path = FOLDER
-) -> Result:
-    """Grade code in a process that can be killed. What it reports is read as JSON, never as code.
-
-    The process is forked where the system can, so that it starts at once with all names made.
-    """
-    method = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
-    context: Any = multiprocessing.get_context(method)
-    receive, send = context.Pipe(duplex=False)
-    with tempfile.TemporaryDirectory() as folder:
-        arguments = (send, exercise.id, answer, hidden, exercises, folder)
-        process = context.Process(target=_child, args=arguments, daemon=True)
-        process.start()
-        send.close()
-        try:
-            ready = receive.poll(exercise.seconds + (5 if method == "fork" else 60))
-            said: Any = json.loads(receive.recv_bytes(maxlength=100_000)) if ready else None
-            result = Result(str(said[0]), min(max(float(said[1]), 0.0), 1.0), str(said[2]))
-            if result.outcome not in store.OUTCOMES:
-                raise InputError(result.outcome)
-        except (EOFError, OSError, ValueError, TypeError, IndexError, KeyError):
-            told = "Its process ended without a verdict: too long, or too much memory."
-            result = Result("error", 0.0, told)
-        finally:
-            _end(process)
-            receive.close()
-    return result
-
-
-def _child(
-    send: Any, id: str, answer: Any, hidden: Path | None, exercises: Path, folder: str
-) -> None:
-    exercise = load(exercises)[id]
-    names = rebuilt_names(exercise.module)
-    more = hidden / f"{exercise.notebook}.py" if hidden else None
-    module = module_at(more) if more and more.is_file() else None
-    _confine(exercise.seconds, folder)
-    result = grade(exercise, answer, names, module)
-    short = replace(result, feedback=result.feedback[:5000])
-    send.send_bytes(json.dumps([short.outcome, short.credit, short.feedback]).encode())
-    os._exit(0)
-
-
-def _confine(seconds: float, folder: str) -> None:
-    """Take from this process what an answer does not need, as far as the system allows."""
-    os.chdir(folder)
-    os.environ.clear()
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    for stream in (0, 1, 2):
-        os.dup2(nowhere, stream)
-    if sys.platform == "win32":
-        return
-    import resource
-
-    os.setsid()
-    if sys.platform == "linux":
-        _isolate()
-        held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (held + MEMORY, held + MEMORY))
-    limit = int(seconds) + 2
-    resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-def _isolate() -> None:
-    """Go on in namespaces of our own, where the system has them (see unshare(2))."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(NEW_NAMESPACES) != 0:
-        return
-    read_only = (ctypes.c_uint64 * 4)(1, 0, 0, 0)
-    libc.syscall(442, -100, b"/", 0x8000, read_only, 32)  # mount_setattr, recursive
-    if child := os.fork():  # the first process inside is alone there
-        os.waitpid(child, 0)
-        os._exit(0)
-    libc.prctl(1, signal.SIGKILL)  # and dies with us
-
-
-def can_isolate() -> bool:
-    """Whether this system lets code run without network, with files read-only."""
-    command = ["unshare", "--map-root-user", "--net", "--pid", "--mount", "--fork", "true"]
-    try:
-        return subprocess.run(command, capture_output=True).returncode == 0
-    except FileNotFoundError:
-        return False
-
-
-def _end(process: Any) -> None:
-    """End a process and whatever it started."""
-    if hasattr(os, "killpg") and process.pid:
-        try:
-            if os.getpgid(process.pid) == process.pid:  # it left our group
-                os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-    process.kill()
-    process.join()
+    verdicts = judge.verdicts(exercise, answers)
+    history = []
+    for event in mine:
+        if event["event"] != "answer":
+            history.append(event)
+        elif verdict := verdicts.get(json.dumps(event["answer"])):
+            history.append(event | asdict(verdict))
+    judged = [event for event in history if event["event"] == "answer"]
+    best = max(judged, key=lambda event: (event["credit"], event["at"]), default=None)
+    return Graded(
+        student,
+        exercise,
+        standing(exercise, history),
+        feedback=best["feedback"] if best else "",
+        timestamp=answers[-1]["at"] if answers else "",
+        unjudged=len(answers) - len(judged),
+    )
 
 
 # --- what is written ------------------------------------------------------------------------------
@@ -327,11 +306,11 @@ def _write(
             for e in graded
         ],
     }
-    (out / "report.json").write_text(json.dumps(report, indent=1), encoding="utf8")
+    write_text(out / "report.json", json.dumps(report, indent=1))
 
 
 def _csv(path: Path, heads: str, rows: Sequence[Sequence[Any]]) -> None:
-    with path.open("w", newline="", encoding="utf8") as file:
+    with replacing(path) as partial, partial.open("w", newline="", encoding="utf8") as file:
         writer = csv.writer(file)
         writer.writerow(heads.split())
         for row in rows:
@@ -340,5 +319,12 @@ def _csv(path: Path, heads: str, rows: Sequence[Sequence[Any]]) -> None:
 
 def _cell(value: Any) -> Any:
     """A value that no spreadsheet takes for a formula."""
-    risky = isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r")
-    return f"'{value}" if risky else value
+    if not isinstance(value, str):
+        return value
+    risky = value[:1] in ("=", "+", "-", "@", "\t", "\r")
+    return _readable(f"'{value}" if risky else value)
+
+
+def _readable(text: str) -> str:
+    """Text without lone surrogates, which cannot be written as UTF-8."""
+    return text.encode("utf8", "replace").decode("utf8")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from course_utils.files import write_text
 from course_utils.grading import store
 
 app = typer.Typer(no_args_is_help=True, help="The exercises' answers: export, import, collect.")
@@ -16,7 +17,7 @@ app = typer.Typer(no_args_is_help=True, help="The exercises' answers: export, im
 def export(file: Annotated[Path, typer.Argument(help="where to write, such as me.jsonl")]) -> None:
     """Write all your answers to one file."""
     events = store.read()[0]
-    file.write_text(store.export_text(events), encoding="utf8")
+    write_text(file, store.export_text(events))
     typer.echo(f"{len(events)} entries written to {file}")
 
 

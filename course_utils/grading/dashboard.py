@@ -13,6 +13,7 @@ from typing import Any
 
 import ipywidgets as ipw
 
+from course_utils.files import write_text
 from course_utils.grading import store
 from course_utils.grading.check import standing
 from course_utils.grading.exercises import FOLDER, Exercise, load
@@ -101,7 +102,7 @@ class _Dashboard(View):
         """Write a file beside the notebook and link to its contents."""
         name = re.sub(r"[^\w-]+", "-", self.name.value.strip()).strip("-") or "me"
         path = Path(f"{kind}-{name}.{suffix}")
-        path.write_text(text, encoding="utf8")
+        write_text(path, text)
         coded = base64.b64encode(text.encode()).decode()
         data = f"data:application/octet-stream;base64,{coded}"
         link = f"<a download='{path.name}' href='{data}'><u>Download it</u></a>"

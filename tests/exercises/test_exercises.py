@@ -89,7 +89,9 @@ def test_a_constant_and_the_baseline_earn_nothing(exercise: Exercise) -> None:
 def test_an_empty_answer_is_unattempted(exercise: Exercise) -> None:
     empty: list[Any] = [None, ..., "", "  \n", [], ()]
     if exercise.kind in CODE:
-        empty += [f"{exercise.answer} = ...", f"def {exercise.answer}(*a):\n    x = 1\n    ...\n"]
+        bodies = ("...", "'What it does.'\n    ...", "x = ...\n    return x")
+        empty += [f"def {exercise.answer}(*a):\n    {body}\n" for body in bodies]
+        empty.append(f"{exercise.answer} = ...")
     for answer in empty:
         assert judge(exercise, answer).outcome == "unattempted", answer
 

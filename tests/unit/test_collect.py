@@ -5,17 +5,17 @@ from __future__ import annotations
 import csv
 import json
 import os
-import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from course_utils.grading import collect as collecting
 from course_utils.grading import store
-from course_utils.grading.collect import can_isolate, collect, judge_apart
-from course_utils.grading.exercises import Exercise, GradingError, get, load
+from course_utils.grading.collect import collect
+from course_utils.grading.exercises import GradingError, load
+from course_utils.grading.sandbox import can_isolate
 
 DEMO = Path(__file__).parents[1] / "browser" / "exercises"
 RIGHT: dict[str, Any] = {
@@ -127,18 +127,69 @@ def test_forty_submissions_in_one_run(tmp_path: Path) -> None:
     assert any("corrupt0: 0 points" in text and "unreadable" in text for text in said)
 
 
+def judged(folder: Path, *events: str) -> dict[str, collecting.Graded]:
+    """What one submission earns, by the kind of exercise."""
+    (folder / "a.jsonl").write_text("".join(events), encoding="utf8")
+    graded = collect(folder, folder / "out", exercises=DEMO, say=lambda _: None)
+    return {each.exercise.kind: each for each in graded}
+
+
 def test_the_best_of_many_answers_counts_and_attempts_are_counted(tmp_path: Path) -> None:
     texts = [double(f"return {n}") for n in range(30)] + [RIGHT["code"], double("return 99")]
-    text = "".join(line("code", code, n % 60, str(n)) for n, code in enumerate(texts))
-    (tmp_path / "a.jsonl").write_text(text)
+    mine = judged(tmp_path, *(line("code", code, n, str(n)) for n, code in enumerate(texts)))
+    assert (mine["code"].standing.points, mine["code"].standing.attempts) == (2, 32)
+    answers = enumerate(("five", "seven", "six"))
+    mine = judged(tmp_path, *(line("choice", key, n, str(n)) for n, key in answers))
+    assert mine["choice"].standing.points == 0, "the third attempt does not count"
+
+
+# --- the gradebook says what the notebook says ----------------------------------------------------
+
+OTHER = "def double(x):\n    return x + x\n"  # as right as RIGHT["code"]
+HISTORIES: dict[str, tuple[str, list[Any], float]] = {
+    "right, the solution, right in other words": ("code", [RIGHT["code"], "solution", OTHER], 2),
+    "right, two hints, worse": ("challenge", ["guess = 12", "hint", "hint", "guess = 6"], 2),
+    "right, two hints, right again": ("code", [RIGHT["code"], "hint", "hint", OTHER], 2),
+    "wrong, a hint, right": ("code", [double("return 3"), "hint", OTHER], 1.8),
+    "one number in two spellings": ("number", ["4", "4.0"], 1),
+    "six wrong numbers after the right one": ("number", ["4", *"356789"], 1),
+    "no numbers, then the right one": ("number", ["four", "iv", "?", "4,0", "x4", "4"], 1),
+    "right only after the attempts": ("number", ["5", "6", "7", "8", "9", "4"], 0),
+    "the solution, then right": ("number", ["solution", "4"], 0),
+}
+
+
+@pytest.mark.parametrize("name", HISTORIES)
+def test_the_gradebook_gives_the_points_that_the_notebook_gave(name: str, tmp_path: Path) -> None:
+    kind, history, points = HISTORIES[name]
+    events = [
+        line(kind, "", n, str(n)).replace('"answer"', f'"{step}"', 1)
+        if step in ("hint", "solution")
+        else line(kind, step, n, str(n))
+        for n, step in enumerate(history)
+    ]
+    assert judged(tmp_path, *events)[kind].standing.points == pytest.approx(points)
+    book = rows(tmp_path / "out" / "gradebook.csv")
+    assert [float(row["score"]) for row in book] == pytest.approx([points])
+
+
+def test_what_takes_too_long_to_judge_costs_nothing_and_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collecting, "PATIENCE", 0.0)
+    wrong = [line("choice", key, n, str(n)) for n, key in enumerate(("five", "seven"))]
+    mine = judged(tmp_path, *wrong, line("choice", "six", 3, "3", claimed=1))["choice"]
+    assert (mine.standing.points, mine.standing.attempts, mine.unjudged) == (1, 1, 2)
+    [note] = json.loads((tmp_path / "out" / "report.json").read_text())["notes"][:1]
+    assert note.startswith("a: 2 answers to 99-choice were not judged, because")
+
+
+def test_text_that_is_not_unicode_stops_nobody(tmp_path: Path) -> None:
+    submission(tmp_path / "a.jsonl", {"code": double("raise Exception('\\ud800')")}, "\ud800")
+    submission(tmp_path / "b.jsonl", RIGHT)
     graded = collect(tmp_path, tmp_path / "out", exercises=DEMO, say=lambda _: None)
-    [code] = [each for each in graded if each.exercise.id == "99-code"]
-    assert (code.standing.points, code.standing.attempts) == (2, 32)
-    choices = [line("choice", key, n, str(n)) for n, key in enumerate(("five", "seven", "six"))]
-    (tmp_path / "a.jsonl").write_text("".join(choices))
-    graded = collect(tmp_path, tmp_path / "out", exercises=DEMO, say=lambda _: None)
-    [choice] = [each for each in graded if each.exercise.id == "99-choice"]
-    assert choice.standing.points == 0, "the third attempt does not count"
+    assert sum(each.standing.points for each in graded) == 10
+    assert "?" in {row["last_name"] for row in rows(tmp_path / "out" / "gradebook.csv")}
 
 
 def test_hidden_checks_catch_what_was_written_for_the_visible_ones(tmp_path: Path) -> None:
@@ -194,46 +245,6 @@ def test_a_mistake_in_hidden_checks_is_told_and_nobody_is_graded_by_it(
     (hidden / f"{name}.py").write_text(text)
     with pytest.raises(GradingError, match=said):
         collect(tmp_path / "in", tmp_path / "out", hidden, DEMO, say=lambda _: None)
-
-
-# --- what code cannot do --------------------------------------------------------------------------
-
-
-@pytest.fixture
-def code() -> Exercise:
-    return get("99-code", DEMO)
-
-
-def apart(code: Exercise, body: str) -> Any:
-    return judge_apart(code, double(body), exercises=DEMO)
-
-
-def test_the_environment_is_out_of_reach(code: Exercise, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SECRET", "1")
-    assert apart(code, "import os\n    return 2 * x if not os.environ else 0").outcome == "passed"
-
-
-@pytest.mark.skipif(not can_isolate(), reason="this system has no user namespaces")
-def test_network_and_files_are_out_of_reach(code: Exercise, tmp_path: Path) -> None:
-    server = socket.create_server(("127.0.0.1", 0))
-    threading.Thread(target=lambda: server.accept(), daemon=True).start()
-    port = server.getsockname()[1]
-    call = f"import socket\n    socket.create_connection(('127.0.0.1', {port}), 1)"
-    assert apart(code, f"{call}\n    return 2 * x").outcome == "error"
-    kept = tmp_path / "kept"
-    kept.write_text("here")
-    remove = f"import os\n    os.remove({str(kept)!r})\n    return 2 * x"
-    assert "Read-only" in apart(code, remove).feedback and kept.exists()
-
-
-def test_what_it_reports_is_not_run(code: Exercise) -> None:
-    forged = (
-        "import gc, multiprocessing.connection as c, os\n"
-        "    for pipe in [o for o in gc.get_objects() if isinstance(o, c.Connection)]:\n"
-        "        pipe.send_bytes(b'cos\\nsystem\\n(S\"false\"\\ntR.')\n"
-        "    return 2 * x"
-    )
-    assert apart(code, forged).outcome == "error"
 
 
 def test_reading_a_store_of_40_files_keeps_them_as_they_are(tmp_path: Path) -> None:

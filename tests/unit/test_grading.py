@@ -127,16 +127,36 @@ def test_a_missing_name_is_named() -> None:
     [
         "double = ...",
         "def double(x):\n    ...",
-        'def double(x):\n    """What it does."""\n    y = 0\n    ...\n    return y',
+        "def double(x): ...",
+        'def double(x):\n    """What it does."""\n    ...\n',
+        "async def double(x): ...",
+        "class double:\n    ...",
+        "double: object = ...",
         "def double(x):\n    y = ...\n    return y",
+        "def double(x):\n    for y in x:\n        if y:\n            return ...",
+        "def double(x):\n    return 2 * x\n\ndef double(x):\n    ...",
     ],
 )
 def test_a_placeholder_is_unattempted(text: str) -> None:
     assert judge("code", text).outcome == "unattempted"
 
 
-def test_an_ellipsis_in_real_code_is_an_answer() -> None:
-    assert judge("code", "def double(x):\n    return 2 * x if x is not ... else 0").credit == 1
+@pytest.mark.parametrize(
+    "body",
+    [
+        "return 2 * x if x is not ... else 0",
+        "try:\n        return 2 * x\n    except KeyError: ...",
+        "try:\n        return 2 * x\n    except KeyError:\n        return ...",
+        "class Rule:\n        def apply(self): ...\n    return 2 * x",
+        "def later():\n        y = ...\n    return 2 * x",
+        "y = {...: 2}\n    return y[...] * x",
+        "...\n    return 2 * x",
+        "if x is None:\n        ...\n    return 2 * x",
+        "return 2 * x\n    ...",
+    ],
+)
+def test_an_ellipsis_in_real_code_is_an_answer(body: str) -> None:
+    assert judge("code", f"def double(x):\n    {body}").outcome == "passed"
 
 
 def test_another_unsolved_function_beside_it_does_not_matter() -> None:
