@@ -11,6 +11,8 @@ TORCH_INDEX ?=
 BIN := .venv/bin
 INSTALL := python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 PIP := $(BIN)/$(INSTALL)
+# A test on each core, each with one thread. Ray's and the notebooks' tests need all cores.
+PARALLEL := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto
 
 .PHONY: lab test check run bench clean
 
@@ -20,14 +22,15 @@ lab: .venv/lab
 test: check
 	$(BIN)/python -m course_utils models fetch
 	$(BIN)/python -m pytest tests/browser
-	$(BIN)/python -m pytest -m slow tests/unit tests/exercises
-	$(BIN)/python -m pytest tests/slow tests/notebooks
+	$(PARALLEL) -m slow tests/unit tests/exercises
+	$(PARALLEL) tests/slow --ignore tests/slow/test_clusters.py
+	$(BIN)/python -m pytest tests/slow/test_clusters.py tests/notebooks
 
 check: .venv/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto -m "not slow" tests/unit tests/exercises
+	$(PARALLEL) -m "not slow" tests/unit tests/exercises
 
 run: .venv/test
 	$(BIN)/python -m course_utils run

@@ -15,10 +15,10 @@ import numpy as np
 from rank_bm25 import BM25Okapi
 
 from benchmarks.measure import Measured, Row, compare, in_turns
-from course_utils.chunking import SpanSplitter, packed_blocks
-from course_utils.corpus import load_handbook, load_questions
-from course_utils.models import load_embedder
-from course_utils.retrieval import BM25Retriever, content_words, title_and_text
+from course_utils.models.embedding import load_embedder
+from course_utils.search.chunking import SpanSplitter, packed_blocks
+from course_utils.search.retrieval import BM25Retriever, content_words, title_and_text
+from course_utils.tasks.handbook import load_handbook, load_questions
 
 RIVALS = ("rank-bm25",)
 TOP = 10

@@ -12,11 +12,13 @@ from collections.abc import Callable
 import torch
 
 from benchmarks.measure import Row, compare, in_turns
-from course_utils.chunking import SpanSplitter, packed_blocks
-from course_utils.corpus import load_handbook, load_questions
-from course_utils.generation import Chat, closed_book_chat, count_tokens, generate, rag_chat
-from course_utils.models import LanguageModel, load_embedder, load_generator
-from course_utils.retrieval import BM25Retriever
+from course_utils.generate.decoding import count_tokens, generate
+from course_utils.generate.prompting import Chat, closed_book_chat, rag_chat
+from course_utils.models.embedding import load_embedder
+from course_utils.models.generator import LanguageModel, load_generator
+from course_utils.search.chunking import SpanSplitter, packed_blocks
+from course_utils.search.retrieval import BM25Retriever
+from course_utils.tasks.handbook import load_handbook, load_questions
 
 RIVALS = ()
 TOKENS = 16

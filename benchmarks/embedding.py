@@ -15,10 +15,14 @@ from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore
 from sentence_transformers import SentenceTransformer
 
 from benchmarks.measure import Measured, Row, compare, in_turns
-from course_utils.chunking import SpanSplitter, packed_blocks
-from course_utils.corpus import load_handbook, load_questions
-from course_utils.evaluation import page_run, paired_difference, retrieval_scores
-from course_utils.models import DEFAULTS, fetch, load_embedder
+from course_utils.evaluate.intervals import paired_difference
+from course_utils.evaluate.metrics import page_run, retrieval_scores
+from course_utils.lab.quantized import quantize
+from course_utils.models.embedding import load_embedder
+from course_utils.models.fetching import fetch
+from course_utils.models.registry import DEFAULTS
+from course_utils.search.chunking import SpanSplitter, packed_blocks
+from course_utils.tasks.handbook import load_handbook, load_questions
 
 RIVALS = ("sentence-transformers",)
 RIVAL = "sentence-transformers"
@@ -29,7 +33,7 @@ Encode = Callable[[list[str]], np.ndarray]
 
 def measure(small: bool = False) -> list[Row]:
     """Chunks a second and nDCG@10 of each."""
-    exact, int8 = load_embedder(), load_embedder(int8=True)
+    exact, int8 = load_embedder(), quantize(load_embedder())
     plain = SentenceTransformer(str(fetch(DEFAULTS["embedder"])), device="cpu")
     encoders: dict[str, Encode] = {
         "Embedder, float32": exact.encode,

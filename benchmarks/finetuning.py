@@ -27,11 +27,12 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measure import Measured, Row, compare, in_turns
-from course_utils import finetuning
-from course_utils.claims import peak_bytes
-from course_utils.corpus import load_emails
-from course_utils.finetuning import Chat, Recipe
-from course_utils.models import LanguageModel, load_generator
+from course_utils.generate.prompting import Chat
+from course_utils.lab.claims import peak_bytes
+from course_utils.models.generator import LanguageModel, load_generator
+from course_utils.tasks.emails import load_emails
+from course_utils.tune import adapters, encoding, losses, recipes, training
+from course_utils.tune.recipes import Recipe
 
 RIVALS = ("trl",)
 ARMS = ("course", "TRL, float32", "TRL as it comes")
@@ -70,7 +71,7 @@ def tokens_of(examples: int) -> int:
     """Tokens of one epoch."""
     llm = load_generator()
     assert isinstance(llm, LanguageModel)
-    return sum(len(finetuning.encode(llm, chat).ids) for chat in chats(examples)[0])
+    return sum(len(encoding.encode(llm, chat).ids) for chat in chats(examples)[0])
 
 
 def chats(examples: int) -> tuple[list[Chat], list[Chat]]:
@@ -91,13 +92,13 @@ def run_arm(arm: str, examples: int, out: Path) -> None:
     llm = load_generator()
     assert isinstance(llm, LanguageModel)
     learned, held = chats(examples)
-    lengths = [len(finetuning.encode(llm, chat).ids) for chat in learned]
+    lengths = [len(encoding.encode(llm, chat).ids) for chat in learned]
     reset_peak()
     train = train_course if arm == "course" else train_trl
     seconds, steps, folder = train(llm, learned, lengths, plain=arm != "TRL as it comes")
     peak = peak_bytes() / 1e9
-    with finetuning.attached(llm, finetuning.Adapter(folder, Recipe(), [], 0, 0.0)):
-        loss = float(finetuning.loss_on(llm, held).mean())
+    with adapters.attached(llm, recipes.Adapter(folder, Recipe(), [], 0, 0.0)):
+        loss = float(losses.loss_on(llm, held).mean())
     measured = {
         "tokens a second": sum(lengths) / seconds,
         "peak memory, GB": peak,
@@ -112,7 +113,7 @@ def recipe_for(lengths: list[int]) -> Recipe:
     budget, wanted = max(lengths), math.ceil(len(lengths) / BATCH)
     while True:
         recipe = Recipe(epochs=1, tokens_per_step=budget)
-        if len(finetuning.plan(lengths, recipe)) <= wanted:
+        if len(encoding.plan(lengths, recipe)) <= wanted:
             return recipe
         budget += 8
 
@@ -121,7 +122,7 @@ def train_course(
     llm: LanguageModel, learned: list[Chat], lengths: list[int], plain: bool
 ) -> tuple[float, int, Path]:
     os.environ["COURSE_CACHE"] = tempfile.mkdtemp()
-    adapter = finetuning.train(llm, learned, recipe_for(lengths))
+    adapter = training.train(llm, learned, recipe_for(lengths))
     return adapter.seconds, len(adapter.history), adapter.folder
 
 
@@ -168,7 +169,7 @@ def train_trl(
     trainer.create_optimizer()
     trainer.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
         trainer.optimizer,
-        lambda step: finetuning.learning_rate(step, total, recipe) / recipe.learning_rate,
+        lambda step: encoding.learning_rate(step, total, recipe) / recipe.learning_rate,
     )
     began = time.perf_counter()
     trainer.train()
@@ -190,13 +191,13 @@ def count_operations(examples: int) -> float:
     llm = load_generator()
     assert isinstance(llm, LanguageModel)
     learned, _ = chats(examples)
-    rows = [finetuning.encode(llm, chat) for chat in learned]
+    rows = [encoding.encode(llm, chat) for chat in learned]
     lengths = [len(row.ids) for row in rows]
     recipe = recipe_for(lengths)
     os.environ["COURSE_CACHE"] = tempfile.mkdtemp()
     some = sorted(range(len(rows)), key=lambda row: lengths[row])[:: max(1, len(rows) // 4)]
     with FlopCounterMode(display=False) as counter:
-        finetuning.train(llm, [learned[row] for row in some], recipe)
+        training.train(llm, [learned[row] for row in some], recipe)
     return counter.get_total_flops() * sum(lengths) / sum(lengths[row] for row in some)
 
 

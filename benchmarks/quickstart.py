@@ -18,11 +18,13 @@ from llama_index.core import VectorStoreIndex
 from llama_index.core.schema import BaseNode, NodeWithScore
 
 from benchmarks.measure import Measured, Row, compare, in_turns
-from course_utils.chunking import SpanSplitter, packed_blocks
-from course_utils.corpus import load_handbook, load_questions
-from course_utils.evaluation import page_run, paired_difference, retrieval_scores
-from course_utils.models import Embedder, load_embedder
-from course_utils.retrieval import BM25Retriever, DenseRetriever, FusedRetriever
+from course_utils.evaluate.intervals import paired_difference
+from course_utils.evaluate.metrics import page_run, retrieval_scores
+from course_utils.models.embedding import Embedder, load_embedder
+from course_utils.search.chunking import SpanSplitter, packed_blocks
+from course_utils.search.fusion import FusedRetriever
+from course_utils.search.retrieval import BM25Retriever, DenseRetriever
+from course_utils.tasks.handbook import load_handbook, load_questions
 
 RIVALS = ("llama-index", "faiss-cpu")
 RIVAL = "VectorStoreIndex"

@@ -15,8 +15,9 @@ from jupyter_client.manager import start_new_kernel
 from benchmarks.measure import Measured, Row, compare, in_turns
 
 RIVALS = ("jupyterlab", "ipykernel")
+COURSE = "course_utils.lab.explorers"
 IMPORTS = {
-    "course_utils.widgets": "from course_utils import widgets",
+    COURSE: "from course_utils.lab import explorers",
     "torch": "import torch",
     "llama_index.core": "import llama_index.core",
     "transformers' Llama": "from transformers import LlamaForCausalLM",
@@ -27,10 +28,10 @@ def measure(small: bool = False) -> list[Row]:
     """Seconds of imports, and of kernels to their first 1 + 1."""
     imports = {name: (lambda code=code: fresh(code)) for name, code in IMPORTS.items()}
     kernels = {
-        "kernel, the course imported": lambda: kernel(IMPORTS["course_utils.widgets"] + "; 1 + 1"),
+        "kernel, the course imported": lambda: kernel(IMPORTS[COURSE] + "; 1 + 1"),
         "kernel alone": lambda: kernel("1 + 1"),
     }
-    fresh(IMPORTS["course_utils.widgets"])  # the first run reads the files from disk
+    fresh(IMPORTS[COURSE])  # the first run reads the files from disk
     rounds = 1 if small else 7
     imported = in_turns(imports, rounds)
     course, *libraries = imports

@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from course_utils.running import find_notebooks
+from course_utils.lab.running import find_notebooks
 
 first = find_notebooks([])[0]
 page = f"/lab/tree/{first.parent.name}/{first.name}"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from course_utils.grading.commands import app as grade_app
+from course_utils.files import ROOT, CourseError, cache_dir, in_repository
+from course_utils.grade.commands import grade_app
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False
@@ -20,12 +22,12 @@ app.add_typer(grade_app, name="grade")
 
 
 @models_app.command("list")
-def models_list() -> None:
+def models_list_command() -> None:
     """Show every registered model, where it comes from, and whether it is here."""
-    from course_utils import models
+    from course_utils.models.registry import MANIFEST, REGISTRY
 
-    for weights in models.REGISTRY.values():
-        here = (models.cache_dir() / "models" / weights.name / models.MANIFEST).is_file()
+    for weights in REGISTRY.values():
+        here = (cache_dir() / "models" / weights.name / MANIFEST).is_file()
         size = f"{weights.download_bytes / 1e6:.0f} MB"
         typer.echo(
             f"{weights.name}  {weights.role}  {'fetched' if here else 'not fetched'}  {size}  "
@@ -34,32 +36,34 @@ def models_list() -> None:
 
 
 @models_app.command("fetch")
-def models_fetch() -> None:
+def models_fetch_command() -> None:
     """Download, check and unpack the models that are not here yet."""
-    from course_utils import models
+    from course_utils.models.fetching import fetch
+    from course_utils.models.registry import REGISTRY
 
-    for weights in models.REGISTRY.values():
-        typer.echo(f"{weights.name} …")
-        typer.echo(f"  {models.fetch(weights.name)}")
+    for name in REGISTRY:
+        typer.echo(f"{name} …")
+        typer.echo(f"  {fetch(name)}")
 
 
 @models_app.command("verify")
-def models_verify() -> None:
+def models_verify_command() -> None:
     """Recompute the hash of every model file."""
-    from course_utils import models
+    from course_utils.models.fetching import verify
+    from course_utils.models.registry import REGISTRY
 
-    for weights in models.REGISTRY.values():
-        models.verify(weights.name)
-        typer.echo(f"{weights.name}: every file is the one that was fetched")
+    for name in REGISTRY:
+        verify(name)
+        typer.echo(f"{name}: every file is the one that was fetched")
 
 
-@app.command()
-def lab() -> None:
+@app.command("lab")
+def lab_command() -> None:
     """Fetch the models and open JupyterLab on the first notebook."""
-    from course_utils.running import find_notebooks
+    from course_utils.lab.running import find_notebooks
 
-    models_fetch()
     first = find_notebooks([])[0]
+    models_fetch_command()
     os.chdir(first.parent.parent)
     command = [sys.executable, "-m", "jupyterlab", str(first)]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
@@ -67,18 +71,18 @@ def lab() -> None:
     os.execv(sys.executable, command)
 
 
-@app.command()
-def run(
+@app.command("run")
+def run_command(
     notebooks: Annotated[
         list[str] | None, typer.Argument(help="names or numbers; all when none")
     ] = None,
     store: Annotated[bool, typer.Option(help="write the outputs into the notebooks")] = False,
 ) -> None:
     """Run notebooks from a cold start and write the ledger."""
-    from course_utils import running
+    from course_utils.lab.running import find_notebooks, run_notebooks
 
-    chosen = running.find_notebooks(notebooks or [])
-    ledger = running.run(chosen, store=store)
+    chosen = find_notebooks(notebooks or [])
+    ledger = run_notebooks(chosen, store=store)
     for path in chosen:
         entry = ledger[path.stem]
         typer.echo(
@@ -87,58 +91,59 @@ def run(
         )
 
 
-@app.command()
-def claims(
+@app.command("claims")
+def claims_command(
     write: Annotated[bool, typer.Option(help="write the table into the README too")] = False,
 ) -> None:
     """Print the ledger of the last run."""
-    from course_utils import claims as ledger
+    from course_utils.lab.ledger import ledger_markdown, load_ledger, write_readme
 
-    stored = ledger.load_ledger()
-    typer.echo(ledger.markdown(stored) if stored else "No ledger yet: run `course run` first.")
+    stored = load_ledger()
+    typer.echo(ledger_markdown(stored) if stored else "No ledger yet: run `course run` first.")
     if write:
-        ledger.write_readme(stored)
+        write_readme(stored)
 
 
-@app.command()
-def decide(
+@app.command("decide")
+def decide_command(
     file: Annotated[Path | None, typer.Argument(help="a team's answers in YAML")] = None,
     out: Annotated[Path | None, typer.Option(help="write the record, such as record.md")] = None,
     template: Annotated[bool, typer.Option(help="print an empty file to fill in")] = False,
 ) -> None:
     """Answer the questions here or in a file; get a decision, and its record."""
-    from course_utils import decision
+    from course_utils.decision import deciding, record
+    from course_utils.lab.ledger import measured_claims
 
     if template:
-        typer.echo(decision.template(), nl=False)
+        typer.echo(record.answers_template(), nl=False)
         return
     if file:
-        title, answers, inputs = decision.read_file(file)
+        title, answers, inputs = record.read_answers(file)
     else:
         title, inputs = typer.prompt("What is being decided"), None
-        answers = {each.id: _asked(each.ask, each.help) for each in decision.questions()}
-    made = decision.decide(answers)
+        answers = {each.id: _asked(each.ask, each.help) for each in deciding.decision_questions()}
+    made = deciding.decide(answers)
     typer.secho(f"\n{made.outcome}", bold=True)
     for line in (made.because, *(f"Doubt: {doubt}" for doubt in made.doubts)):
         typer.echo(line)
     if out:
-        text = decision.record(title, answers, inputs)
-        typer.echo(f"The record is {decision.save(text, out)}")
+        text = record.decision_record(title, answers, measured_claims(), inputs)
+        typer.echo(f"The record is {record.save_record(text, out)}")
 
 
 def _asked(question: str, help: str) -> str:
     """One question in the terminal, asked again until its answer is one of the three."""
-    from course_utils.decision import SPOKEN
+    from course_utils.decision.deciding import SPOKEN
 
     typer.echo(f"\n{question}\n  {help}")
     while True:
-        said = typer.prompt("  yes, no or unsure", prompt_suffix="? ").strip().lower()
-        if said in SPOKEN:
-            return said
+        answer = typer.prompt("  yes, no or unsure", prompt_suffix="? ").strip().lower()
+        if answer in SPOKEN:
+            return answer
 
 
-@app.command()
-def evaluate(
+@app.command("evaluate")
+def evaluate_command(
     folder: Annotated[str, typer.Argument(help="documents, or a collection in the BEIR format")],
     split: Annotated[str, typer.Option(help="whose judgements, of a BEIR collection")] = "test",
     questions: Annotated[
@@ -152,72 +157,81 @@ def evaluate(
     A folder with a corpus.jsonl is a collection in the BEIR format: nDCG@10 of BM25, dense search,
     their fusion, and that reranked, is printed. Any other folder is documents: a report is written.
     """
-    from course_utils import evaluation, generation, models, report
+    from course_utils.models.embedding import load_embedder
+    from course_utils.models.generator import load_generator
+    from course_utils.project.questions import check_inputs, draft_questions
 
     if (Path(folder).expanduser() / "corpus.jsonl").is_file():
-        for name, scores in evaluation.evaluate_beir(folder, models.load_embedder(), split).items():
-            typer.echo(f"{name}: nDCG@10 {evaluation.estimate(scores)}, n = {len(scores)}")
+        _evaluate_beir(folder, split)
         return
-    report.check(folder, questions, drafting=bool(draft))
-    embedder, llm = models.load_embedder(), models.load_generator()
+    check_inputs(folder, questions, drafting=bool(draft))
+    embedder, llm = load_embedder(), load_generator()
     if draft:
-        n = report.draft_questions(folder, questions, llm, embedder, draft)
+        n = draft_questions(folder, questions, llm, embedder, draft)
         typer.echo(f"{n} drafts in {questions}: check each, empty its column draft, then evaluate.")
         return
-    made = report.evaluate_folder(folder, questions, embedder, generation.reader_of(llm))
-    Path(out).expanduser().write_text(report.to_html(made), encoding="utf8")
+    _write_report(folder, questions, embedder, llm, out)
+
+
+def _evaluate_beir(folder: str, split: str) -> None:
+    from course_utils import estimate, evaluate_beir, load_embedder
+
+    for name, scores in evaluate_beir(folder, load_embedder(), split).items():
+        typer.echo(f"{name}: nDCG@10 {estimate(scores)}, n = {len(scores)}")
+
+
+def _write_report(folder: str, questions: str, embedder: Any, llm: Any, out: str) -> None:
+    from course_utils import estimate
+    from course_utils.project import report
+    from course_utils.tasks.copying import default_reader
+
+    made = report.evaluate_folder(folder, questions, embedder, default_reader(llm))
+    report.write_report(made, out)
     for name, each in made.scores.items():
-        shown = (f"{label} {evaluation.estimate(each[m])}" for m, label in report.METRICS.items())
+        shown = (f"{label} {estimate(each[m])}" for m, label in report.METRICS.items())
         typer.echo(f"{name}: {', '.join(shown)}, n = {len(made.asked)}")
-    typer.echo(", ".join(f"{part} {n}" for part, n in report.blame(made).items()))
+    typer.echo(", ".join(f"{part} {n}" for part, n in report.count_causes(made).items()))
     typer.echo(f"The report is {out}: open it in a browser.")
 
 
-@app.command()
-def index(
+@app.command("index")
+def index_command(
     folder: Annotated[str, typer.Argument(help="documents")],
     database: Annotated[str, typer.Option(help="a folder, or a Qdrant server's http://host:6333")],
     ray: Annotated[str, typer.Option(help="a Ray cluster's host:6379; here when none")] = "",
     workers: Annotated[int, typer.Option(help="processes that embed, a core each")] = 2,
 ) -> None:
     """Cut documents, embed them on a cluster, store them; interrupted, run it again to go on."""
-    from course_utils import chunking, corpus, databases, models
+    from course_utils import chunk_documents, load_embedder, read_folder
+    from course_utils.scale.databases import Database, index_nodes
 
-    documents = corpus.read_folder(folder)
-    embedder = models.load_embedder()
-    splitter = chunking.SpanSplitter(chunking.packed_blocks(embedder.tokenizer, size=96))
-    where = databases.Database(database, embedder)
-    nodes = splitter.get_nodes_from_documents(documents)
-    written = databases.index(nodes, where, ray or None, workers)
+    documents = read_folder(folder)
+    embedder = load_embedder()
+    where = Database(database, embedder)
+    nodes = chunk_documents(documents, embedder.tokenizer)
+    written = index_nodes(nodes, where, ray or None, workers)
     typer.echo(f"{written} chunks written; {database} holds {len(where)}.")
     where.close()
 
 
-@app.command()
-def sweep(
-    name: Annotated[str, typer.Argument(help="format, voice, knowledge or ablations")],
+@app.command("experiment")
+def experiment_command(
+    name: Annotated[
+        str, typer.Argument(help="ablations, format, knowledge, law, mistakes, reader or voice")
+    ],
     small: Annotated[bool, typer.Option(help="a few items, to see that it works")] = False,
 ) -> None:
-    """Run one of the larger fine-tuning experiments and store its result."""
-    from course_utils import sweeps
-
-    typer.echo(sweeps.run(name, small))
+    """Run one of the longer experiments whose results notebooks 06 to 08 read."""
+    in_repository(ROOT / "notebooks" / "experiments")
+    command = [sys.executable, "-m", "notebooks.experiments", name, *["--small"] * small]
+    raise typer.Exit(subprocess.run(command, cwd=ROOT).returncode)
 
 
 def main() -> None:
-    """Run the command; what a user can mend is told in one sentence, without a traceback."""
-    from course_utils.clusters import ScaleError
-    from course_utils.corpus import CorpusError
-    from course_utils.costs import CostError
-    from course_utils.decision import DecisionError
-    from course_utils.grading.exercises import GradingError
-    from course_utils.models import ModelError
-    from course_utils.running import RunError
-
-    told = (ModelError, CorpusError, RunError, GradingError, DecisionError, CostError, ScaleError)
+    """Run the command; what a user can fix is said in one sentence, without a traceback."""
     try:
         app()
-    except told as error:
+    except CourseError as error:
         typer.secho(str(error), err=True, fg="red")
         sys.exit(1)
 

@@ -1,4 +1,4 @@
-"""Shared by every folder: the base of our errors, the cache folder, safe writing, progress."""
+"""Shared by every folder: the base of our errors, where things lie, safe writing, progress."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-from tqdm import tqdm
+ROOT = Path(__file__).resolve().parent.parent  # the repository, in a clone
+DATASETS = ROOT / "datasets"
+NOTEBOOKS = ROOT / "notebooks"
 
 
 class CourseError(Exception):
@@ -21,20 +22,52 @@ class InputError(CourseError, ValueError):
     """An argument, a file or an example that cannot be used."""
 
 
+def in_repository(path: Path) -> Path:
+    """A file or folder of the course's repository, which an installed wheel does not have.
+
+    Raises:
+        CourseError: it is not here.
+    """
+    if not path.exists():
+        raise CourseError(
+            f"{path} is not here: the notebooks and data sets come with the course's repository; "
+            "clone it and run `pip install -c constraints.txt -e .` there."
+        )
+    return path
+
+
 def cache_dir() -> Path:
     """The folder for models and derived data (COURSE_CACHE), created if it is missing.
 
     Raises:
         CourseError: the folder cannot be created.
     """
+    import platformdirs
+
     default = platformdirs.user_cache_dir("rag-or-finetuning")
-    folder = Path(os.environ.get("COURSE_CACHE") or default).expanduser()
+    return _folder("COURSE_CACHE", default, "The cache folder {folder}")
+
+
+def answers_dir() -> Path:
+    """The folder for a learner's answers (COURSE_ANSWERS), created if it is missing.
+
+    Raises:
+        CourseError: the folder cannot be created.
+    """
+    import platformdirs
+
+    default = platformdirs.user_data_dir("rag-or-finetuning")
+    return _folder("COURSE_ANSWERS", default, "The folder {folder} for your answers")
+
+
+def _folder(variable: str, default: str, what: str) -> Path:
+    folder = Path(os.environ.get(variable) or default).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CourseError(
-            f"The cache folder {folder} cannot be made ({error.strerror}); "
-            "set COURSE_CACHE to a folder you can write to."
+            f"{what.format(folder=folder)} cannot be made ({error.strerror}); "
+            f"set {variable} to a folder you can write to."
         ) from error
     return folder
 
@@ -77,7 +110,7 @@ def write_text(path: Path | str, text: str) -> None:
         partial.write_text(text, encoding="utf8", newline="")
 
 
-def progress(items: Iterable[Any] | None = None, label: str = "", total: int | None = None) -> tqdm:
+def progress(items: Iterable[Any] | None = None, label: str = "", total: int | None = None) -> Any:
     """A tqdm bar that clears itself, and is silent while outputs are stored (COURSE_PROGRESS=0).
 
     Args:
@@ -85,5 +118,7 @@ def progress(items: Iterable[Any] | None = None, label: str = "", total: int | N
         label: shown before the bar.
         total: how many items there will be, if ``items`` has no length.
     """
+    from tqdm import tqdm
+
     silent = os.environ.get("COURSE_PROGRESS") == "0"
     return tqdm(items, desc=label, total=total, leave=False, disable=silent, delay=1)

@@ -9,12 +9,16 @@ same bytes.
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from course_utils.corpus import CorpusError
-from course_utils.formats.building import (
+from course_utils.search.documents import CorpusError
+
+# Beside the data sets' folders, whose scripts are run one by one.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from building import (
     assign_splits,
     checksums,
     read_yaml,

@@ -9,20 +9,18 @@ same bytes.
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from course_utils.corpus import CorpusError
-from course_utils.formats.building import (
-    checksums,
-    read_yaml,
-    refresh_card,
-    table,
-    write_json_lines,
-)
-from course_utils.formats.emails import parse, sentences
+from course_utils.search.documents import CorpusError
+from course_utils.tasks.email_rules import email_sentences, parse_email
+
+# Beside the data sets' folders, whose scripts are run one by one.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from building import checksums, read_yaml, refresh_card, table, write_json_lines
 
 HERE = Path(__file__).resolve().parent
 FILES = ("approved.jsonl", "held_out.jsonl")
@@ -83,7 +81,7 @@ def statistics(folder: Path = HERE) -> str:
 
 
 def _row(name: str, items: list[dict[str, Any]], held_out: int) -> list[object]:
-    bodies = [parse(item["email"]).body for item in items]
+    bodies = [parse_email(item["email"]).body for item in items]
     return [
         name,
         len(items),
@@ -91,7 +89,7 @@ def _row(name: str, items: list[dict[str, Any]], held_out: int) -> list[object]:
         f"{mean(len(item['brief'].split()) for item in items):.1f}",
         f"{mean(len(item['email'].split()) for item in items):.1f}",
         f"{mean(len(body.split()) for body in bodies):.1f}",
-        f"{mean(len(sentences(body)) for body in bodies):.1f}",
+        f"{mean(len(email_sentences(body)) for body in bodies):.1f}",
         f"{mean(len(item['must']) for item in items):.1f}",
     ]
 

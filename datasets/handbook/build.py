@@ -23,7 +23,7 @@ from typing import Any
 import yaml
 from render import REMOVED, render, render_week2
 
-from course_utils.corpus import CorpusError, split_front_matter
+from course_utils.search.documents import CorpusError, split_front_matter
 
 HERE = Path(__file__).resolve().parent
 SHARES = {"test": 2, "train": 2, "dev": 1}  # of every five questions of a kind

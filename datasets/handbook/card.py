@@ -10,6 +10,7 @@ to two decimals, so that another processor gives the same card.
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -20,12 +21,17 @@ import numpy as np
 import Stemmer
 import yaml
 
-from course_utils.chunking import SpanSplitter, packed_blocks
-from course_utils.corpus import Question, load_handbook, load_questions
-from course_utils.evaluation import page_run, paired_difference, retrieval_scores
-from course_utils.formats.building import checksums, refresh_card, table
-from course_utils.models import load_embedder
-from course_utils.retrieval import DenseRetriever
+from course_utils.evaluate.intervals import paired_difference
+from course_utils.evaluate.metrics import page_run, retrieval_scores
+from course_utils.models.embedding import load_embedder
+from course_utils.search.chunking import SpanSplitter, packed_blocks
+from course_utils.search.documents import Question
+from course_utils.search.retrieval import DenseRetriever
+from course_utils.tasks.handbook import load_handbook, load_questions
+
+# Beside the data sets' folders, whose scripts are run one by one.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from building import checksums, refresh_card, table
 
 HERE = Path(__file__).resolve().parent
 FILES = ("questions.jsonl", "week1/manifest.json", "week2/manifest.json")

@@ -8,13 +8,18 @@ writes tickets.jsonl and the built part of README.md; the same sources give the 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from course_utils.corpus import CorpusError
-from course_utils.formats.building import (
+from course_utils.search.documents import CorpusError
+from course_utils.tasks.tickets import in_schema_order
+
+# Beside the data sets' folders, whose scripts are run one by one.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from building import (
     assign_splits,
     checksums,
     read_yaml,
@@ -22,7 +27,6 @@ from course_utils.formats.building import (
     table,
     write_json_lines,
 )
-from course_utils.formats.tickets import in_schema_order
 
 HERE = Path(__file__).resolve().parent
 FILES = ("tickets.jsonl",)

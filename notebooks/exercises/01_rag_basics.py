@@ -10,18 +10,21 @@ def names():
 
     ``chosen`` has the right totals; which question was which is not recorded.
     """
-    from course_utils import claims, corpus, evaluation, retrieval
+    from course_utils.evaluate import intervals
+    from course_utils.lab import ledger
+    from course_utils.search import retrieval
+    from course_utils.tasks import handbook
 
-    measured = {c["id"]: c for c in claims.load_ledger()["01_rag_basics"]["claims"]}
+    measured = {c["id"]: c for c in ledger.load_ledger()["01_rag_basics"]["claims"]}
     n, wrong = measured["S01.chosen"]["n"], measured["S24.first_look"]["n"]
     lost = round(measured["S24.first_look"]["value"] * wrong)
     closed = n - wrong - round(measured["S01.chosen"]["value"] * n)
     return {
-        "pages": {page.node_id: page for page in corpus.load_handbook(week=1)},
-        "questions": [q for q in corpus.load_questions("test") if q.answerable],
+        "pages": {page.node_id: page for page in handbook.load_handbook(week=1)},
+        "questions": [q for q in handbook.load_questions("test") if q.answerable],
         "blamed": {"right": n - wrong, "reader": wrong - lost, "retriever": lost},
         "chosen": {"closed book": [1] * closed + [0] * (n - closed)},
-        "estimate": evaluation.estimate,
+        "estimate": intervals.estimate,
         "retrieval": retrieval,
         "np": np,
         "re": re,
@@ -32,10 +35,12 @@ def names():
 
 
 def vocabulary_solution(ns):
+    from course_utils.search.retrieval import content_words
+
     texts = [question.text for question in ns.questions]
     spans = [[ns.pages[s.page].text[s.start : s.end] for s in q.gold] for q in ns.questions]
-    asked = ns.retrieval.content_words(texts)
-    gold = ns.retrieval.content_words([" ".join(each) for each in spans])
+    asked = content_words(texts)
+    gold = content_words([" ".join(each) for each in spans])
     pairs = zip(asked, gold, strict=True)
     median = float(np.median([np.mean([word in has for word in set(a)]) for a, has in pairs]))
     key = "tenth" if median < 0.1 else "quarter" if median < 0.375 else "half"

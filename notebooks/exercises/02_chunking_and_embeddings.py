@@ -11,12 +11,15 @@ BUDGET = 2000
 
 def names():
     """What the exercises read: the wiki and its questions."""
-    from course_utils import chunking, corpus
+    from course_utils.lab import splitters
+    from course_utils.search import chunking
+    from course_utils.tasks import handbook
 
     return {
-        "pages": {page.node_id: page for page in corpus.load_handbook(week=1)},
-        "test": [q for q in corpus.load_questions("test") if q.answerable],
+        "pages": {page.node_id: page for page in handbook.load_handbook(week=1)},
+        "test": [q for q in handbook.load_questions("test") if q.answerable],
         "chunking": chunking,
+        "splitters": splitters,
         "np": np,
         "re": re,
     }
@@ -25,16 +28,17 @@ def names():
 @lru_cache
 def _wiki():
     """The pages by id, and the train and dev questions: test chooses nothing."""
-    from course_utils import corpus
+    from course_utils.tasks import handbook
 
-    questions = [q for split in ("train", "dev") for q in corpus.load_questions(split)]
-    return corpus.load_handbook(week=1), [q for q in questions if q.answerable]
+    questions = [q for split in ("train", "dev") for q in handbook.load_questions(split)]
+    return handbook.load_handbook(week=1), [q for q in questions if q.answerable]
 
 
 @lru_cache(maxsize=8)
 def recalls(cut):
     """Of each question's gold characters, the share that BM25 finds in 2,000 characters."""
-    from course_utils import chunking, evaluation, retrieval
+    from course_utils.evaluate import metrics
+    from course_utils.search import chunking, retrieval
 
     pages, questions = _wiki()
     nodes = chunking.SpanSplitter(cut).get_nodes_from_documents(pages)
@@ -43,7 +47,7 @@ def recalls(cut):
     for question, hits in zip(questions, found, strict=True):
         lengths = np.cumsum([len(hit.node.get_content()) for hit in hits])
         fitting = hits[: np.searchsorted(lengths, BUDGET, side="right")]
-        values.append(evaluation.gold_coverage(fitting, question.gold))
+        values.append(metrics.gold_coverage(fitting, question.gold))
     return values
 
 
@@ -63,7 +67,7 @@ def windows(size):
 
 
 def words_solution(ns):
-    from course_utils.evaluation import paired_difference
+    from course_utils.evaluate.intervals import paired_difference
 
     small, large = (recalls(windows(size)) for size in (20, 120))
     gain = paired_difference(small, large)
@@ -156,8 +160,10 @@ def whole_check_long(pack, ns):
 
 
 def whole_check_pages(pack, ns):
+    from course_utils.search.chunking import sentence_spans
+
     for page in list(ns.pages.values())[:40]:
-        sentences = ns.chunking.sentences(page.text)
+        sentences = sentence_spans(page.text)
         got = _packed(pack, sentences, 300)
         for start, end in sentences:
             assert any(a <= start and end <= b for a, b in got), (
@@ -242,11 +248,11 @@ def budget_baseline(text):
 def budget_solution(text):
     import re
 
-    from course_utils import chunking
+    from course_utils.search import chunking
 
     headings = {match.start() for match in re.finditer(r"^#{1,6} ", text, re.MULTILINE)}
     chunks = []
-    for start, end in chunking.sentences(text):
+    for start, end in chunking.sentence_spans(text):
         if chunks and start not in headings and end - chunks[-1][0] <= 600:
             chunks[-1] = (chunks[-1][0], end)
         else:

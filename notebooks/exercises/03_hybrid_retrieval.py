@@ -10,19 +10,22 @@ NOTEBOOK = "03_hybrid_retrieval"
 
 def names():
     """What the exercises read: the wiki searched by words, and what the last run measured."""
-    from course_utils import claims, corpus, evaluation, retrieval
-    from course_utils.grading.exercises import stored_output
+    from course_utils.evaluate import intervals, metrics
+    from course_utils.grade.exercises import stored_output
+    from course_utils.lab import ledger
+    from course_utils.search import fusion, retrieval
+    from course_utils.tasks import handbook
 
-    measured = {c["id"]: c for c in claims.load_ledger()[NOTEBOOK]["claims"]}
+    measured = {c["id"]: c for c in ledger.load_ledger()[NOTEBOOK]["claims"]}
     gains = {("BM25", "MiniLM"): "S29.identifier", ("fused", "BM25"): "S29.loses_identifier"}
 
     def by_kind(after, before):
         claim = measured[gains[after, before]]
-        return {"identifier": evaluation.Estimate(claim["value"], *claim["interval"], claim["n"])}
+        return {"identifier": intervals.Estimate(claim["value"], *claim["interval"], claim["n"])}
 
     printed = printed_ranks(stored_output(NOTEBOOK, "cell-45"))  # by fused, words, meaning
-    pages = corpus.load_handbook(week=1)
-    dev = [q for q in corpus.load_questions("dev") if q.answerable]
+    pages = handbook.load_handbook(week=1)
+    dev = [q for q in handbook.load_questions("dev") if q.answerable]
     page_words = retrieval.content_words([retrieval.title_and_text(page) for page in pages])
     return {
         "pages": pages,
@@ -35,7 +38,10 @@ def names():
         "ranks": lambda arm, text: printed[2 if arm == "MiniLM" else 1],
         "examples": {"identifier": next(q for q in dev if q.id == "devices-04")},
         "codes": sorted({code for q in dev for code in re.findall("[A-Z]{3}-[0-9]+", q.text)}),
-        "evaluation": evaluation,
+        "estimate": intervals.estimate,
+        "fusion": fusion,
+        "metrics": metrics,
+        "paired_difference": intervals.paired_difference,
         "retrieval": retrieval,
         "np": np,
         "re": re,
@@ -59,17 +65,21 @@ def printed_ranks(text):
 def length_solution(ns):
     import bm25s
 
+    from course_utils.evaluate.intervals import paired_difference
+    from course_utils.evaluate.metrics import retrieval_scores
+    from course_utils.search.retrieval import content_words
+
     found = {}
     for b in (0.75, 0.0):
         index = bm25s.BM25(k1=1.5, b=b)
         index.index(ns.page_words, show_progress=False)
         runs = {}
         for question in ns.dev:
-            scores = index.get_scores(ns.retrieval.content_words([question.text])[0])
+            scores = index.get_scores(content_words([question.text])[0])
             best = np.argsort(-scores, kind="stable")[:100]
             runs[question.id] = {ns.pages[place].node_id: float(scores[place]) for place in best}
-        found[b] = ns.evaluation.retrieval_scores(runs, ns.dev, ["ndcg_cut_10"])["ndcg_cut_10"]
-    gain = ns.evaluation.paired_difference(found[0.0], found[0.75])
+        found[b] = retrieval_scores(runs, ns.dev, ["ndcg_cut_10"])["ndcg_cut_10"]
+    gain = paired_difference(found[0.0], found[0.75])
     key = "rises" if gain.value > 0.01 else "falls" if gain.value < -0.01 else "same"
     return (
         key,
@@ -208,20 +218,21 @@ def codes_solution(ns):
 def leaks_solution(ns):
     from llama_index.core.vector_stores import MetadataFilter, MetadataFilters
 
+    from course_utils.search.fusion import reciprocal_rank_fusion
+    from course_utils.search.retrieval import content_words
+
     only = MetadataFilters(filters=[MetadataFilter(key="space", value="policies")])
     space = {node.node_id: node.metadata["space"] for node in ns.by_words.nodes}
     everywhere, before = (ns.by_words.search(ns.codes, 10, chosen) for chosen in (None, only))
     pairs = zip(before, everywhere, strict=True)
     mask = np.array([float(node.metadata["space"] == "policies") for node in ns.by_words.nodes])
-    words = ns.retrieval.content_words(ns.codes)
+    words = content_words(ns.codes)
     places = ns.by_words.index.retrieve(words, k=10, weight_mask=mask, show_progress=False)[0]
     results = {
         "after": [h.node_id for hits in everywhere for h in hits if space[h.node_id] == "policies"],
         "mask": [ns.by_words.nodes[place].node_id for row in places for place in row],
         "before": [hit.node_id for hits in before for hit in hits],
-        "half": [
-            hit.node_id for pair in pairs for hit in ns.retrieval.reciprocal_rank_fusion(pair)[:10]
-        ],
+        "half": [hit.node_id for pair in pairs for hit in reciprocal_rank_fusion(pair)[:10]],
     }
     return {way for way, found in results.items() if any(space[p] != "policies" for p in found)}
 
@@ -272,9 +283,11 @@ def fast_solution(page_words):
 
 def fast_score(fast_bm25, ns):
     """log10 of the speed-up over the baseline; less than 1.6 times counts as none."""
+    from course_utils.search.retrieval import content_words
+
     slow, fast = fast_baseline(ns.page_words), fast_bm25([list(words) for words in ns.page_words])
     assert callable(fast), "`fast_bm25(page_words)` must return a function."
-    asked = ns.retrieval.content_words([question.text for question in ns.dev[:4]])
+    asked = content_words([question.text for question in ns.dev[:4]])
     asked.append([*asked[0][:2], "never-heard-of"])
     for words in asked:
         got, expected = np.asarray(fast(list(words)), dtype=float), slow(words)

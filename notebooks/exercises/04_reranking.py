@@ -10,17 +10,20 @@ CANDIDATES = 20
 
 def names():
     """What the exercises read: the wiki searched by words, and what the last run measured."""
-    from course_utils import chunking, claims, corpus, evaluation, retrieval
+    from course_utils.evaluate import intervals, metrics
+    from course_utils.lab import ledger
+    from course_utils.search import chunking, fusion, retrieval
+    from course_utils.tasks import handbook
 
-    measured = {c["id"]: c for c in claims.load_ledger()[NOTEBOOK]["claims"]}
+    measured = {c["id"]: c for c in ledger.load_ledger()[NOTEBOOK]["claims"]}
     gains = {("final", "fusion"): "S30.final", ("final", "default"): "S30.tuning"}
 
     def by_kind(after, before="fusion"):
         claim = measured[gains[after, before]]
-        return {"all": evaluation.Estimate(claim["value"], *claim["interval"], claim["n"])}
+        return {"all": intervals.Estimate(claim["value"], *claim["interval"], claim["n"])}
 
-    pages = corpus.load_handbook(week=1)
-    train, dev = ([q for q in corpus.load_questions(s) if q.answerable] for s in ("train", "dev"))
+    pages = handbook.load_handbook(week=1)
+    train, dev = ([q for q in handbook.load_questions(s) if q.answerable] for s in ("train", "dev"))
     return {
         "pages": pages,
         "train": train,
@@ -28,8 +31,10 @@ def names():
         "by_words": retrieval.BM25Retriever(pages),
         "by_kind": by_kind,
         "chunking": chunking,
-        "evaluation": evaluation,
-        "retrieval": retrieval,
+        "estimate": intervals.estimate,
+        "metrics": metrics,
+        "paired_difference": intervals.paired_difference,
+        "reciprocal_rank_fusion": fusion.reciprocal_rank_fusion,
         "np": np,
     }
 
@@ -46,11 +51,12 @@ def reordered(hits, depth, score):
 
 
 def more_candidates_solution(ns):
-    from course_utils.embedders import NgramEmbedder
+    from course_utils.lab.baselines import NgramEmbedder
+    from course_utils.search.retrieval import title_and_text
 
     letters = NgramEmbedder()
     nodes = ns.by_words.nodes
-    vectors = letters.encode([ns.retrieval.title_and_text(node) for node in nodes])
+    vectors = letters.encode([title_and_text(node) for node in nodes])
     of_page = dict(zip([node.node_id for node in nodes], vectors, strict=True))
     questions = [*ns.train, *ns.dev]
     texts = [question.text for question in questions]
@@ -69,20 +75,24 @@ def more_candidates_solution(ns):
 
 
 def _ndcg(runs, questions, ns):
-    return ns.evaluation.retrieval_scores(runs, questions, ["ndcg_cut_10"])["ndcg_cut_10"]
+    from course_utils.evaluate.metrics import retrieval_scores
+
+    return retrieval_scores(runs, questions, ["ndcg_cut_10"])["ndcg_cut_10"]
 
 
 # --- 04-ceiling -----------------------------------------------------------------------------------
 
 
 def _best_mrr(ns, depth, below=True):
+    from course_utils.evaluate.metrics import retrieval_scores
+
     found = ns.by_words.search([question.text for question in ns.dev], 100)
     runs = {}
     for question, hits in zip(ns.dev, found, strict=True):
         kept = hits if below else hits[:depth]
         grades = [question.grades.get(hit.node.node_id, 0) for hit in kept[:depth]]
         runs[question.id] = reordered(kept, depth, grades)
-    return ns.evaluation.retrieval_scores(runs, ns.dev, ["recip_rank"])["recip_rank"].mean()
+    return retrieval_scores(runs, ns.dev, ["recip_rank"])["recip_rank"].mean()
 
 
 def ceiling_solution(ns):
@@ -219,17 +229,18 @@ def head_solution(asked, passages, scores, rarity):
 @lru_cache
 def _cases():
     """Each question of train and dev with its candidates and what ``rescore`` gets for them."""
-    from course_utils import chunking, corpus, retrieval
+    from course_utils.search import chunking, retrieval
+    from course_utils.tasks import handbook
 
-    pages = corpus.load_handbook(week=1)
-    questions = [q for s in ("train", "dev") for q in corpus.load_questions(s) if q.answerable]
+    pages = handbook.load_handbook(week=1)
+    questions = [q for s in ("train", "dev") for q in handbook.load_questions(s) if q.answerable]
     asked = retrieval.content_words([question.text for question in questions])
     found = retrieval.BM25Retriever(pages).search([question.text for question in questions], 100)
     holders = {}
     for words in retrieval.content_words([retrieval.title_and_text(page) for page in pages]):
         for word in set(words):
             holders[word] = holders.get(word, 0) + 1
-    texts = {page.node_id: _passages(page, chunking.sentences(page.text)) for page in pages}
+    texts = {page.node_id: _passages(page, chunking.sentence_spans(page.text)) for page in pages}
     of_page = {page: retrieval.content_words(made) for page, made in texts.items()}
     cases = []
     for question, words, hits in zip(questions, asked, found, strict=True):
@@ -259,6 +270,8 @@ def _passages(page, sentences, size=300):
 
 def head_score(rescore, ns):
     """Mean nDCG@10 over train and dev."""
+    from course_utils.evaluate.metrics import retrieval_scores
+
     assert callable(rescore), "`rescore(asked, passages, scores, rarity)` must be a function."
     runs, questions = {}, []
     for question, hits, words, passages, rarity in _cases():
@@ -274,7 +287,7 @@ def head_score(rescore, ns):
         )
         runs[question.id] = reordered(hits, CANDIDATES, new.tolist())
         questions.append(question)
-    return ns.evaluation.retrieval_scores(runs, questions, ["ndcg_cut_10"])["ndcg_cut_10"].mean()
+    return retrieval_scores(runs, questions, ["ndcg_cut_10"])["ndcg_cut_10"].mean()
 
 
 def head_wrong(ns):

@@ -8,11 +8,18 @@ import numpy as np
 
 def names():
     """What the exercises read: the modules, and the notebook's own function."""
-    from course_utils import corpus, evaluation
+    from course_utils import compare_runs
+    from course_utils.evaluate import correctness, intervals, metrics
+    from course_utils.search import documents
 
     return {
-        "corpus": corpus,
-        "evaluation": evaluation,
+        "compare_runs": compare_runs,
+        "correctness": correctness,
+        "documents": documents,
+        "estimate": intervals.estimate,
+        "intervals": intervals,
+        "paired_difference": intervals.paired_difference,
+        "retrieval_scores": metrics.retrieval_scores,
         "dcg": dcg,
         "math": math,
         "np": np,
@@ -30,25 +37,29 @@ def dcg(gains):
 @lru_cache
 def _two_searches():
     """nDCG@10 of each train and dev question: BM25, and BM25 fused with letters."""
-    from course_utils import corpus, evaluation, retrieval
-    from course_utils.embedders import NgramEmbedder
+    from course_utils.evaluate.metrics import evaluate_retrieval
+    from course_utils.lab.baselines import NgramEmbedder
+    from course_utils.search import fusion, retrieval
+    from course_utils.tasks import handbook
 
-    pages = corpus.load_handbook(week=1)
-    questions = [q for split in ("train", "dev") for q in corpus.load_questions(split)]
+    pages = handbook.load_handbook(week=1)
+    questions = [q for split in ("train", "dev") for q in handbook.load_questions(split)]
     questions = [question for question in questions if question.answerable]
     words = retrieval.BM25Retriever(pages)
     letters = retrieval.DenseRetriever(pages, NgramEmbedder())
-    both = retrieval.FusedRetriever([words, letters], k=10)
-    return [evaluation.evaluate(arm, questions)["ndcg_cut_10"] for arm in (words, both)]
+    both = fusion.FusedRetriever([words, letters], k=10)
+    return [evaluate_retrieval(arm, questions)["ndcg_cut_10"] for arm in (words, both)]
 
 
 def enough_solution(ns):
+    from course_utils import compare_runs
+
     one, other = _two_searches()
     draw, changes = np.random.default_rng(0), (other - one) - (other - one).mean() + 0.03
     trials = []
     for _ in range(200):
         picked = draw.integers(0, len(one), 40)
-        trials.append(ns.evaluation.compare(one[picked], one[picked] + changes[picked]).decision)
+        trials.append(compare_runs(one[picked], one[picked] + changes[picked]).decision)
     share = trials.count("better") / len(trials)
     key = "few" if share < 1 / 3 else "half" if share < 2 / 3 else "most"
     return key, f"Tried now: *better* in {share:.0%} of the trials."
@@ -198,10 +209,13 @@ def ndcg_solution(ranking, grades, k):
 
 
 def _trec(ns, ranking, grades, k):
-    question = ns.corpus.Question(id="q", text="?", grades=grades)
+    from course_utils.evaluate.metrics import retrieval_scores
+    from course_utils.search.documents import Question
+
+    question = Question(id="q", text="?", grades=grades)
     run = {"q": {page: -float(rank) for rank, page in enumerate(dict.fromkeys(ranking))}}
     metric = f"ndcg_cut_{k}"
-    return float(ns.evaluation.retrieval_scores(run, [question], [metric])[metric][0])
+    return float(retrieval_scores(run, [question], [metric])[metric][0])
 
 
 def _agrees(ndcg_at, ns, ranking, grades, k, said):
@@ -278,14 +292,17 @@ def ndcg_wrong(ns):
 
 def metric_solution(ns):
     """The metric that notices exactly those moves which the reader notices."""
+    from course_utils.evaluate.metrics import retrieval_scores
+    from course_utils.search.documents import Question
+
     metrics = {key: key.replace("-", "_") for key in ("recip-rank", "recall-3", "recall-50")}
     metrics["ndcg-cut-10"] = "ndcg_cut_10"
-    question = ns.corpus.Question(id="q", text="?", grades={"gold": 2})
+    question = Question(id="q", text="?", grades={"gold": 2})
 
     def scores(place):
         ranking = [*(f"other {n}" for n in range(1, place)), "gold"]
         run = {"q": {page: -float(rank) for rank, page in enumerate(ranking)}}
-        return ns.evaluation.retrieval_scores(run, [question], list(metrics.values()))
+        return retrieval_scores(run, [question], list(metrics.values()))
 
     moves = {(1, 3): False, (3, 4): True, (12, 40): False, (5, 9): False}
     fits = [
@@ -307,7 +324,9 @@ def _labels(both=6, judge=8, label=14, neither=108):
 
 
 def kappa_solution(ns):
-    return ns.evaluation.cohen_kappa(*_labels())
+    from course_utils.evaluate.intervals import cohen_kappa
+
+    return cohen_kappa(*_labels())
 
 
 def kappa_wrong(ns):
@@ -329,14 +348,14 @@ def kappa_wrong(ns):
 
 
 def gate_solution(before, after, kinds):
-    from course_utils import evaluation
+    from course_utils import compare_runs
 
     groups = {kind: np.array(kinds) == kind for kind in set(kinds)}
     groups["all"] = np.ones(len(kinds), dtype=bool)
     return sorted(
         name
         for name, rows in groups.items()
-        if evaluation.compare(before[rows], after[rows]).decision == "worse"
+        if compare_runs(before[rows], after[rows]).decision == "worse"
     )
 
 
@@ -389,23 +408,23 @@ def gate_check_nothing(got_worse, ns):
 
 def gate_wrong(ns):
     def only_all(before, after, kinds):
-        from course_utils import evaluation
+        from course_utils import compare_runs
 
-        return ["all"] if evaluation.compare(before, after).decision == "worse" else []
+        return ["all"] if compare_runs(before, after).decision == "worse" else []
 
     def only_kinds(before, after, kinds):
-        from course_utils import evaluation
+        from course_utils import compare_runs
 
         groups = {kind: np.array(kinds) == kind for kind in set(kinds)}
-        made = {kind: evaluation.compare(before[r], after[r]) for kind, r in groups.items()}
+        made = {kind: compare_runs(before[r], after[r]) for kind, r in groups.items()}
         return sorted(kind for kind, verdict in made.items() if verdict.decision == "worse")
 
     def the_other_way(before, after, kinds):
-        from course_utils import evaluation
+        from course_utils import compare_runs
 
         groups = {kind: np.array(kinds) == kind for kind in {*kinds, "all"}}
         groups["all"] = np.ones(len(kinds), dtype=bool)
-        made = {kind: evaluation.compare(after[r], before[r]) for kind, r in groups.items()}
+        made = {kind: compare_runs(after[r], before[r]) for kind, r in groups.items()}
         return sorted(kind for kind, verdict in made.items() if verdict.decision == "worse")
 
     def by_the_mean(before, after, kinds):

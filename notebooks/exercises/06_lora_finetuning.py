@@ -16,7 +16,7 @@ def names():
     from peft import LoraConfig, get_peft_model
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from course_utils.models import LanguageModel
+    from course_utils.models.generator import LanguageModel
 
     shapes = LlamaConfig(
         vocab_size=49152,
@@ -404,7 +404,7 @@ def size_wrong(ns):
 
 def cannot_solution(ns):
     """The needs for which the course's own rules do not end at training."""
-    from course_utils import decision
+    from course_utils.decision import deciding
 
     needs = {
         "tariff": ("changes", "knowledge"),
@@ -414,9 +414,9 @@ def cannot_solution(ns):
         "notation": ("form",),
         "prompt": ("volume",),
     }
-    nothing = dict.fromkeys((question.id for question in decision.questions()), "no")
+    nothing = dict.fromkeys((question.id for question in deciding.decision_questions()), "no")
     decided = {
-        key: decision.decide(nothing | dict.fromkeys(asked, "yes")).outcome
+        key: deciding.decide(nothing | dict.fromkeys(asked, "yes")).outcome
         for key, asked in needs.items()
     }
     return {key for key, outcome in decided.items() if outcome != "fine-tuning"}
@@ -458,12 +458,14 @@ def passes_solution(lengths, budget):
 @lru_cache
 def _steps():
     """The lengths of the rows of each step: tickets, e-mails and facts, shuffled."""
-    from course_utils import corpus, tasks
+    from course_utils.tasks import emails, handbook, tickets
 
-    chats = [tasks.ticket_chat(each, learned=True) for each in corpus.load_tickets("train")[:200]]
-    chats += [tasks.email_chat(each, learned=True) for each in corpus.load_emails()[:200]]
-    facts = tasks.facts_with_paraphrases()
-    chats += [tasks.fact_chat(text, old.answer) for old, _, asked in facts for text in asked]
+    chats = [
+        tickets.ticket_chat(each, learned=True) for each in tickets.load_tickets("train")[:200]
+    ]
+    chats += [emails.email_chat(each, learned=True) for each in emails.load_emails()[:200]]
+    facts = handbook.facts_with_paraphrases()
+    chats += [handbook.fact_chat(text, old.answer) for old, _, asked in facts for text in asked]
     random.Random(0).shuffle(chats)
     steps, used = [], STEP
     for chat in chats:

@@ -7,13 +7,14 @@ NOTEBOOK = "07_hybrid_pattern"
 
 def names():
     """What the exercises read: the case collection, and a plain search of it."""
-    from course_utils import corpus, retrieval, tasks
+    from course_utils.search import retrieval
+    from course_utils.tasks import law
 
     return {
-        "learn": corpus.load_case_questions("train"),
-        "known": {case.id: case for case in corpus.load_cases()},
-        "pages": retrieval.BM25Retriever(corpus.case_documents()),
-        "tasks": tasks,
+        "learn": law.load_case_questions("train"),
+        "known": {case.id: case for case in law.load_cases()},
+        "pages": retrieval.BM25Retriever(law.case_documents()),
+        "law": law,
     }
 
 
@@ -22,11 +23,11 @@ def names():
 
 @lru_cache
 def _words_an_answer(together):
-    from course_utils import corpus, tasks
+    from course_utils.tasks import law
 
-    questions = corpus.load_case_questions("train")
-    ranked = tasks.find_cases([q.question for q in questions], corpus.load_cases())
-    chats = tasks.law_lessons(questions, ranked, together=together)
+    questions = law.load_case_questions("train")
+    ranked = law.find_cases([q.question for q in questions], law.load_cases())
+    chats = law.law_lessons(questions, ranked, together=together)
     words = sum(len(message["content"].split()) for chat in chats for message in chat)
     return words / len(questions)
 
@@ -41,11 +42,11 @@ def tokens_solution(ns):
 
 
 def lessons_solution(question, shown):
-    from course_utils import tasks
+    from course_utils.tasks import law
 
     if not question.case or question.case in [case.id for case in shown]:
         return question.answer
-    return tasks.unfounded(question)
+    return law.no_case_answer(question)
 
 
 def _question(ns, kind):
@@ -74,8 +75,10 @@ def lessons_check(lesson_answer, ns):
 
 
 def lessons_check_missing(lesson_answer, ns):
+    from course_utils.tasks.law import no_case_answer
+
     question = _question(ns, "plain")
-    assert lesson_answer(question, _others(ns, question, 5)) == ns.tasks.unfounded(question), (
+    assert lesson_answer(question, _others(ns, question, 5)) == no_case_answer(question), (
         "The controlling case is not among those shown: with its answer, the model would learn to "
         "cite what it cannot see."
     )
@@ -89,10 +92,12 @@ def lessons_check_open(lesson_answer, ns):
 
 
 def lessons_check_old(lesson_answer, ns):
+    from course_utils.tasks.law import no_case_answer
+
     question = _question(ns, "overruled")
     old = ns.known[ns.known[question.case].overrules]
     shown = [old, *_others(ns, question, 4)]
-    assert lesson_answer(question, shown) == ns.tasks.unfounded(question), (
+    assert lesson_answer(question, shown) == no_case_answer(question), (
         "Only the overruled case is shown, on the same kind of facts; it does not decide any more."
     )
 
@@ -102,22 +107,22 @@ def lessons_wrong(ns):
         return question.answer
 
     def open_too(question, shown):
-        from course_utils import tasks
+        from course_utils.tasks import law
 
         ids = [case.id for case in shown]
-        return question.answer if question.case in ids else tasks.unfounded(question)
+        return question.answer if question.case in ids else law.no_case_answer(question)
 
     def never_right(question, shown):
-        from course_utils import tasks
+        from course_utils.tasks import law
 
-        return tasks.unfounded(question)
+        return law.no_case_answer(question)
 
     def overruled_too(question, shown):
-        from course_utils import tasks
+        from course_utils.tasks import law
 
         ids = {each for case in shown for each in (case.id, case.overruled_by)}
         found = not question.case or question.case in ids
-        return question.answer if found else tasks.unfounded(question)
+        return question.answer if found else law.no_case_answer(question)
 
     return {
         "cite what it cannot see": always_right,

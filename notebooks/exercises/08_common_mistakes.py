@@ -10,13 +10,10 @@ CANDIDATES = 50
 
 def names():
     """What the exercises read: the modules."""
-    from course_utils import corpus, evaluation, generation, retrieval
+    from course_utils.evaluate import correctness
 
     return {
-        "corpus": corpus,
-        "evaluation": evaluation,
-        "generation": generation,
-        "retrieval": retrieval,
+        "correctness": correctness,
         "np": np,
     }
 
@@ -27,10 +24,12 @@ def names():
 @lru_cache
 def _recalls():
     """Recall@3 and @50 of BM25 on the train questions, healthy and with each fault."""
-    from course_utils import corpus, evaluation, retrieval
+    from course_utils.evaluate import metrics
+    from course_utils.search import retrieval
+    from course_utils.tasks import handbook
 
-    pages = corpus.load_handbook(week=1)
-    asked = [q for q in corpus.load_questions("train") if q.answerable]
+    pages = handbook.load_handbook(week=1)
+    asked = [q for q in handbook.load_questions("train") if q.answerable]
     texts = [question.text for question in asked]
     found = retrieval.BM25Retriever(pages).search(texts, CANDIDATES)
     half = retrieval.BM25Retriever(pages[::2]).search(texts, CANDIDATES)
@@ -47,7 +46,7 @@ def _recalls():
             question.id: {hit.node_id: -float(rank) for rank, hit in enumerate(hits)}
             for question, hits in zip(asked, rankings, strict=True)
         }
-        scores = evaluation.retrieval_scores(runs, asked, ["recall_3", "recall_50"])
+        scores = metrics.retrieval_scores(runs, asked, ["recall_3", "recall_50"])
         made[name] = [float(scores[metric].mean()) for metric in ("recall_3", "recall_50")]
     return made
 
@@ -65,12 +64,12 @@ def which_fault_solution(ns):
 @lru_cache
 def _logged():
     """What a log would say of a healthy and of a reversed search: {number: (before, after)}."""
-    from course_utils import corpus
-    from course_utils.embedders import NgramEmbedder
+    from course_utils.lab.baselines import NgramEmbedder
+    from course_utils.tasks import law
 
     letters = NgramEmbedder()
-    vectors = letters.encode([page.text for page in corpus.case_documents()])
-    asked = letters.encode([q.question for q in corpus.load_case_questions("train")])
+    vectors = letters.encode([page.text for page in law.case_documents()])
+    asked = letters.encode([q.question for q in law.load_case_questions("train")])
     best = -np.sort(-(asked @ vectors.T), axis=1)[:, :CANDIDATES]
     made = {}
     for name, ranked in {"before": best, "after": best[:, ::-1]}.items():
@@ -226,11 +225,11 @@ def doctor_wrong(ns):
 
 
 def stale_solution(answers, old, new):
-    from course_utils import evaluation
+    from course_utils.evaluate import correctness
 
     right = outdated = 0
     for answer, was, now in zip(answers, old, new, strict=True):
-        is_new, is_old = (evaluation.is_correct(answer, q) for q in (now, was))
+        is_new, is_old = (correctness.is_correct(answer, q) for q in (now, was))
         right += is_new and not is_old
         outdated += is_old and not is_new
     n = len(answers)
@@ -238,10 +237,12 @@ def stale_solution(answers, old, new):
 
 
 def _shares(stale, ns, texts):
-    question = ns.corpus.Question
-    old = [question("q", "How long?", answer="20 minutes", accepted=("20",)) for _ in texts]
-    new = [question("q", "How long?", answer="45 minutes", accepted=("45",)) for _ in texts]
-    got = stale([ns.generation.Answer(text) for text in texts], old, new)
+    from course_utils.generate.citing import Answer
+    from course_utils.search.documents import Question
+
+    old = [Question("q", "How long?", answer="20 minutes", accepted=("20",)) for _ in texts]
+    new = [Question("q", "How long?", answer="45 minutes", accepted=("45",)) for _ in texts]
+    got = stale([Answer(text) for text in texts], old, new)
     assert isinstance(got, tuple | list) and len(got) == 3, (
         f"It must return three shares; got `{got}`."
     )
@@ -270,28 +271,28 @@ def stale_check_refused(stale, ns):
 
 def stale_wrong(ns):
     def new_wins(answers, old, new):
-        from course_utils import evaluation
+        from course_utils.evaluate import correctness
 
         n = len(answers)
-        right = sum(evaluation.is_correct(a, q) for a, q in zip(answers, new, strict=True))
+        right = sum(correctness.is_correct(a, q) for a, q in zip(answers, new, strict=True))
         pairs = zip(answers, old, new, strict=True)
         was = sum(
-            evaluation.is_correct(a, o) and not evaluation.is_correct(a, q) for a, o, q in pairs
+            correctness.is_correct(a, o) and not correctness.is_correct(a, q) for a, o, q in pairs
         )
         return right / n, was / n, (n - right - was) / n
 
     def all_wrong_is_old(answers, old, new):
-        from course_utils import evaluation
+        from course_utils.evaluate import correctness
 
-        right = [evaluation.is_correct(a, q) for a, q in zip(answers, new, strict=True)]
+        right = [correctness.is_correct(a, q) for a, q in zip(answers, new, strict=True)]
         return sum(right) / len(right), 1 - sum(right) / len(right), 0.0
 
     def of_the_given(answers, old, new):
-        from course_utils import evaluation
+        from course_utils.evaluate import correctness
 
         rows = [r for r in zip(answers, old, new, strict=True) if not r[0].refused]
-        right = sum(evaluation.is_correct(a, q) > evaluation.is_correct(a, o) for a, o, q in rows)
-        was = sum(evaluation.is_correct(a, o) > evaluation.is_correct(a, q) for a, o, q in rows)
+        right = sum(correctness.is_correct(a, q) > correctness.is_correct(a, o) for a, o, q in rows)
+        was = sum(correctness.is_correct(a, o) > correctness.is_correct(a, q) for a, o, q in rows)
         n = len(rows)
         return right / n, was / n, (n - right - was) / n
 

@@ -5,18 +5,25 @@ from dataclasses import replace
 
 def names():
     """What the exercises read: the rules and the example inputs of the cost model."""
-    from course_utils import costs, decision
+    from course_utils.decision import costs, deciding
 
-    return {"costs": costs, "decision": decision, "inputs": costs.read_inputs()}
+    return {
+        "costs": costs,
+        "decide": deciding.decide,
+        "deciding": deciding,
+        "inputs": costs.read_inputs(),
+    }
 
 
 # --- 09-demo --------------------------------------------------------------------------------------
 
 
 def demo_solution(ns):
-    said = dict.fromkeys((question.id for question in ns.decision.questions()), "no")
+    from course_utils.decision.deciding import decide, decision_questions
+
+    said = dict.fromkeys((question.id for question in decision_questions()), "no")
     said |= {"limits": "unsure", "changes": "yes", "cite": "yes", "knowledge": "yes", "form": "yes"}
-    made = ns.decision.decide(said)
+    made = decide(said)
     keys = {"hybrid": "hybrid", "RAG": "rag", "fine-tuning": "tuning", "prompt first": "prompt"}
     return keys[made.outcome], "The doubts: " + " ".join(made.doubts)
 
@@ -25,7 +32,9 @@ def demo_solution(ns):
 
 
 def share_solution(ns):
-    lora = ns.costs.costs(ns.inputs)["LoRA"]
+    from course_utils.decision.costs import approach_costs
+
+    lora = approach_costs(ns.inputs)["LoRA"]
     runs = 1 + ns.inputs.retrainings_per_year * ns.inputs.months / 12
     spent = runs * ns.inputs.training_tokens * ns.inputs.training_price / 1e6
     share = spent / lora.total(ns.inputs.queries_per_month, ns.inputs.months)
@@ -37,25 +46,31 @@ def share_solution(ns):
 
 
 def _same_price(ns, **changes):
+    from course_utils.decision.costs import approach_costs
+
     i = ns.inputs
     plain = {"tuned_input_price": i.input_price, "tuned_output_price": i.output_price}
-    return ns.costs.costs(replace(i, **(plain | changes)))
+    return approach_costs(replace(i, **(plain | changes)))
 
 
 def same_price_solution(ns):
+    from course_utils.decision.costs import break_even
+
     made = _same_price(ns)
-    return ns.costs.break_even(made["prompting"], made["LoRA"], ns.inputs.months) / 1000
+    return break_even(made["prompting"], made["LoRA"], ns.inputs.months) / 1000
 
 
 def same_price_wrong(ns):
-    made, as_it_was = _same_price(ns), ns.costs.costs(ns.inputs)
+    from course_utils.decision.costs import approach_costs, break_even
+
+    made, as_it_was = _same_price(ns), approach_costs(ns.inputs)
     both = made["prompting"], made["LoRA"]
     setup_only = (both[1].setup - both[0].setup) / (both[0].per_query - both[1].per_query)
-    was = ns.costs.break_even(as_it_was["prompting"], as_it_was["LoRA"], ns.inputs.months)
+    was = break_even(as_it_was["prompting"], as_it_was["LoRA"], ns.inputs.months)
     return {
         "That is the break-even at the tuned model's own, higher price.": was / 1000,
         "That is the number for the whole time. How many are that a month?": (
-            ns.costs.break_even(*both, ns.inputs.months) * ns.inputs.months / 1000
+            break_even(*both, ns.inputs.months) * ns.inputs.months / 1000
         ),
         "That pays for the set-up alone. Updates, upkeep and rent go on every month.": (
             setup_only / ns.inputs.months / 1000
@@ -67,9 +82,11 @@ def same_price_wrong(ns):
 
 
 def turn_solution(ns):
+    from course_utils.decision.costs import tipping_points
+
     listed = {"input-price", "training-price", "queries-per-month"}
     listed |= {"lora-hours", "rules-tokens", "months"}
-    tips = ns.costs.tipping_points(ns.inputs, ("prompting", "LoRA"))
+    tips = tipping_points(ns.inputs, ("prompting", "LoRA"))
     return {tip.input.replace("_", "-") for tip in tips} & listed
 
 

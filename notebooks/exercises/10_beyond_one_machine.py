@@ -11,9 +11,10 @@ def number(text):
 
 def names():
     """What the exercises read: the pages' ids, the hash, and the sizes on paper."""
-    from course_utils import corpus, sizing
+    from course_utils.scale import sizing
+    from course_utils.tasks import handbook
 
-    ids = [page.node_id for page in corpus.load_handbook(week=1)]
+    ids = [page.node_id for page in handbook.load_handbook(week=1)]
     return {"ids": ids, "number": number, "sizing": sizing}
 
 
@@ -127,8 +128,10 @@ def order_solution(ns):
 
 
 def _machines(ns, shard_gb, bytes_each):
-    item = ns.sizing.Costs(5, 384, 0, 1, 1, 1)
-    return ns.sizing.sizes(50_000_000, item, shard_gb=shard_gb, bytes_each=bytes_each).shards
+    from course_utils.scale.sizing import UnitCosts, collection_sizes
+
+    item = UnitCosts(5, 384, 0, 1, 1, 1)
+    return collection_sizes(50_000_000, item, shard_gb=shard_gb, bytes_each=bytes_each).shards
 
 
 def machines_solution(ns):

@@ -12,8 +12,8 @@ from playwright.sync_api import expect
 
 EXERCISES = Path(__file__).with_name("exercises")
 CELLS = [
-    "from course_utils.grading.dashboard import dashboard\n"
-    "from course_utils.grading.view import exercise\n"
+    "from course_utils.grade.dashboard import dashboard\n"
+    "from course_utils.grade.view import exercise\n"
     f"FOLDER = {str(EXERCISES)!r}\n"
     "total = 12",
     'exercise("99-prediction", FOLDER)',
@@ -25,58 +25,65 @@ CELLS = [
     'dashboard("99", FOLDER)',
 ]
 CHOOSERS = [
-    "from course_utils import corpus, decision, generation, widgets",
-    "widgets.scenario_explorer(decision.scenarios())",
-    "pages = {page.node_id: page for page in corpus.load_handbook()[:400]}\n"
-    "asked = [q for q in corpus.load_questions('dev') if q.gold and q.gold[0].page in pages][:2]\n"
-    "given = [generation.Answer('Monday', q.gold[0].page) for q in asked]\n"
-    "widgets.failure_browser(pages, asked, given, ['not retrieved', 'read wrongly'])",
-    "from course_utils import finetuning, models\n"
-    "llm = models.load_generator()\n"
+    "from course_utils.decision import deciding\n"
+    "from course_utils.generate.citing import Answer\n"
+    "from course_utils.lab import explorers\n"
+    "from course_utils.tasks.handbook import load_handbook, load_questions",
+    "explorers.scenario_explorer(deciding.scenarios())",
+    "pages = {page.node_id: page for page in load_handbook()[:400]}\n"
+    "asked = [q for q in load_questions('dev') if q.gold and q.gold[0].page in pages][:2]\n"
+    "given = [Answer('Monday', q.gold[0].page) for q in asked]\n"
+    "explorers.failure_browser(pages, asked, given, ['not retrieved', 'read wrongly'])",
+    "from course_utils import Recipe, load_generator, train\n"
+    "llm = load_generator()\n"
     "def learned(answer):\n"
     "    roles = {'user': 'Hello', 'assistant': answer}\n"
     "    chat = [{'role': role, 'content': text} for role, text in roles.items()]\n"
-    "    return finetuning.train(llm, [chat], finetuning.Recipe(epochs=1))\n"
+    "    return train(llm, [chat], Recipe(epochs=1))\n"
     "tasks = {name: (learned(name), 'Answer.', f'Say {name}') for name in ('yes', 'no')}\n"
-    "widgets.adapter_explorer(llm, tasks, max_new_tokens=4)",
-    "from course_utils import faults\n"
+    "explorers.adapter_explorer(llm, tasks, max_new_tokens=4)",
     "import numpy as np\n"
+    "from course_utils import load_embedder\n"
+    "from course_utils.lab.faults import search_factory\n"
     "class Letters:\n"
-    "    fingerprint, tokenizer = 'letters', models.load_embedder().tokenizer\n"
+    "    fingerprint, tokenizer = 'letters', load_embedder().tokenizer\n"
     "    def encode(self, texts):\n"
     "        rows = np.array([[t.count(c) + .1 for c in 'abcdefgh'] for t in texts], 'float32')\n"
     "        return rows / np.linalg.norm(rows, axis=1, keepdims=True)\n"
-    "def reader(texts, found): return [generation.Answer(found[0][0].text)]\n"
-    "asked = [q for q in corpus.load_questions('train') if q.gold and q.gold[0].page in pages]\n"
-    "made = faults.workshop([*pages.values()], Letters())\n"
-    "widgets.broken_pipeline_explorer(made, asked[:4], reader)",
+    "def reader(texts, found): return [Answer(found[0][0].text)]\n"
+    "asked = [q for q in load_questions('train') if q.gold and q.gold[0].page in pages]\n"
+    "made = search_factory([*pages.values()], Letters())\n"
+    "explorers.broken_pipeline_explorer(made, asked[:4], reader)",
 ]
 EXPLORERS = [
-    "from course_utils import corpus, models, retrieval, widgets\n"
     "import numpy as np\n"
-    "pages = corpus.load_handbook(week=1)[:60]\n"
+    "from course_utils import BM25Retriever, DenseRetriever\n"
+    "from course_utils.lab import explorers\n"
+    "from course_utils.models.generator import Endpoint\n"
+    "from course_utils.tasks.handbook import load_handbook, load_questions\n"
+    "pages = load_handbook(week=1)[:60]\n"
     "ids = {page.node_id for page in pages}\n"
-    "questions = [q for q in corpus.load_questions('dev') if q.answerable]\n"
-    "questions += [q for q in corpus.load_questions('train') if q.answerable]\n"
+    "questions = [q for q in load_questions('dev') if q.answerable]\n"
+    "questions += [q for q in load_questions('train') if q.answerable]\n"
     "questions = [q for q in questions if all(s.page in ids for s in q.gold)]\n"
     "class Letters:\n"
     "    fingerprint = 'letters'\n"
     "    def encode(self, texts):\n"
     "        rows = np.array([[t.count(c) + .1 for c in 'abcdefgh'] for t in texts], 'float32')\n"
     "        return rows / np.linalg.norm(rows, axis=1, keepdims=True)\n"
-    "words = retrieval.BM25Retriever(pages)\n"
-    "letters = retrieval.DenseRetriever(pages, Letters())",
-    "widgets.fusion_explorer(words, letters, questions)",
-    "from course_utils import reranking\n"
-    "class Lengths(reranking.Reranker):\n"
+    "words = BM25Retriever(pages)\n"
+    "letters = DenseRetriever(pages, Letters())",
+    "explorers.fusion_explorer(words, letters, questions)",
+    "from course_utils.search.reranking import Reranker\n"
+    "class Lengths(Reranker):\n"
     "    def _score(self, question, nodes):\n"
     "        return [float(len(node.get_content())) for node in nodes]\n"
-    "widgets.rerank_explorer(words, Lengths(), questions)",
-    "widgets.chunk_explorer({p.node_id: p for p in pages}, questions, {'thirds': lambda size: "
+    "explorers.rerank_explorer(words, Lengths(), questions)",
+    "explorers.chunk_explorer({p.node_id: p for p in pages}, questions, {'thirds': lambda size: "
     "lambda text: [(n, n + size) for n in range(0, len(text), size)]})",
-    "from course_utils import sizing\n"
-    "widgets.size_calculator(sizing.Costs(5, 384, 1000, 0.02, 1e-7, 0.01))",
-    "widgets.rag_explorer(letters, models.Endpoint('http://127.0.0.1:9/v1', 'none'), questions)",
+    "from course_utils.scale.sizing import UnitCosts\n"
+    "explorers.size_calculator(UnitCosts(5, 384, 1000, 0.02, 1e-7, 0.01))",
+    "explorers.rag_explorer(letters, Endpoint('http://127.0.0.1:9/v1', 'none'), questions)",
 ]
 
 
@@ -230,9 +237,10 @@ def test_the_dashboard_exports_what_can_be_imported(opened: Any, lab: Lab) -> No
 
 
 def test_a_slider_of_each_explorer_moves_its_view(lab: Lab, page: Any) -> None:
-    source = (Path(__file__).parents[2] / "course_utils" / "widgets.py").read_text()
+    folder = Path(__file__).parents[2] / "course_utils" / "lab" / "explorers"
+    source = "\n".join(path.read_text() for path in sorted(folder.glob("*.py")))
     for explorer in re.findall(r"^def (\w+_(?:explorer|browser))\(", source, re.MULTILINE):
-        assert any(f"widgets.{explorer}(" in cell for cell in EXPLORERS + CHOOSERS), explorer
+        assert any(f"explorers.{explorer}(" in cell for cell in EXPLORERS + CHOOSERS), explorer
     lab.write("explorers.ipynb", EXPLORERS)
     lab.open(page, "explorers.ipynb")
     views = page.locator(".jp-OutputArea-output .widget-vbox")

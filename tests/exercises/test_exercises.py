@@ -8,19 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from course_utils.grading.check import Result, grade
-from course_utils.grading.exercises import (
+from course_utils.grade.check import Result, grade
+from course_utils.grade.exercises import (
     CHOICES,
     CODE,
     Exercise,
     Names,
     definition,
-    load,
+    load_exercises,
     rebuilt_names,
 )
-from course_utils.grading.view import solution_answer, solution_markdown
+from course_utils.grade.view import solution_answer, solution_markdown
 
-COURSE = list(load().values())
+COURSE = list(load_exercises().values())
 GARBAGE: list[Any] = [
     *(float("nan"), float("inf"), -1, 10**400, 2**70, True, object(), b"\xff", 1j),
     *("x" * 200_000, "\ud800", "nan", "1e999", "0,5", "٣", "--", "%", "\0", "a\nb"),

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from course_utils.grading import store, view
-from course_utils.grading.check import standing
-from course_utils.grading.collect import collect
-from course_utils.grading.dashboard import dashboard
-from course_utils.grading.exercises import get, load
+from course_utils.grade import store, view
+from course_utils.grade.check import standing
+from course_utils.grade.collect import collect
+from course_utils.grade.dashboard import dashboard
+from course_utils.grade.exercises import get_exercise, load_exercises
 
 DEMO = Path(__file__).parents[1] / "browser" / "exercises"
 RIGHT: dict[str, Any] = {"prediction": "even", "choice": "six", "number": "4"}
@@ -32,7 +32,7 @@ CODE = [
     *("class double: pass", "async def double(x): ...", "double = double", "exec('double')"),
     *("def double(x):\n\treturn x\n        return y", "x" * 60_000, "(" * 3000, "def double(): 1"),
     *("def double(x): raise x", "double = lambda x: double(x)", "import sys; sys.exit(1)", "⁠"),
-    *("from course_utils.grading.check import grade as double", "double = [double for _ in ()]"),
+    *("from course_utils.grade.check import grade as double", "double = [double for _ in ()]"),
 ]
 NUMBERS = ["", " ", "four", "4,0", "4 4", "nan", "inf", "1e999", "--4", "0x4", "4%%", "٤٫٥", "४x"]
 NUMBERS += ["4" * 500, "\0", "\ud800", "1/0", "[4]", "None"]
@@ -100,7 +100,7 @@ def shell(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(view, "get_ipython", lambda: types.SimpleNamespace(user_ns={"total": 12}))
     monkeypatch.setattr(view, "_open", {})
     yield
-    load.cache_clear()
+    load_exercises.cache_clear()
 
 
 def test_there_are_a_hundred() -> None:
@@ -115,8 +115,8 @@ def press(kind: str, answer: Any) -> Any:
 
 
 def points(kind: str) -> float:
-    mine = [e for e in store.read()[0] if e["exercise"] == f"99-{kind}"]
-    return standing(get(f"99-{kind}", DEMO), mine).points
+    mine = [e for e in store.read_events()[0] if e["exercise"] == f"99-{kind}"]
+    return standing(get_exercise(f"99-{kind}", DEMO), mine).points
 
 
 @pytest.mark.parametrize(("kind", "given"), CASES, ids=range(len(CASES)))
@@ -135,7 +135,7 @@ def test_none_raises_and_none_loses_an_attempt(kind: str, given: Any, tmp_path: 
     assert after.startswith(before) and points(kind) == full
     judged = "Not answered yet" not in shown.feedback.value
     assert len(after.splitlines()) == 1 + judged, "the attempt is not in the file"
-    assert store.read()[1] == 0
+    assert store.read_events()[1] == 0
     again: Any = view.exercise(f"99-{kind}", DEMO)  # restores whatever it was
     assert "That did not work" not in again.feedback.value
     board: Any = dashboard("99", DEMO)
@@ -157,8 +157,10 @@ def check_file(text: bytes, folder: Path) -> None:
     (folder / "in").mkdir()
     other = folder / "in" / "other.jsonl"
     other.write_bytes(text)
-    board.load_file({"new": [{"content": text}]}) if store.read(other)[0] else None
-    (folder / "in" / "mine.jsonl").write_text(store.export_text(store.read()[0]), encoding="utf8")
+    board.load_file({"new": [{"content": text}]}) if store.read_events(other)[0] else None
+    (folder / "in" / "mine.jsonl").write_text(
+        store.export_text(store.read_events()[0]), encoding="utf8"
+    )
     graded = collect(folder / "in", folder / "out", exercises=DEMO, say=lambda _: None)
     mine = {e.exercise.id: e.standing.points for e in graded if e.student == "mine"}
     assert (mine["99-choice"], mine["99-number"]) == (full, 1)

@@ -15,7 +15,7 @@ from typing import Any
 import nbformat
 import pytest
 
-from course_utils.grading.exercises import CODE, load
+from course_utils.grade.exercises import CODE, load_exercises
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 TAGS = {"nbval-ignore-output", "long"}
@@ -73,10 +73,10 @@ def exercise_complaints(source: str) -> list[str]:
     """What is wrong between a notebook's code and the definitions of its exercises."""
     found, used = [], used_exercises(source)
     for id in used:
-        if id not in load():
+        if id not in load_exercises():
             found.append(f"exercise {id} has no definition")
-        elif load()[id].kind in CODE and not _placed(load()[id].answer, source):
-            found.append(f"exercise {id}: no cell has `{load()[id].answer}` with a `...`")
+        elif load_exercises()[id].kind in CODE and not _placed(load_exercises()[id].answer, source):
+            found.append(f"exercise {id}: no cell has `{load_exercises()[id].answer}` with a `...`")
     return found + [f"exercise {id} is used twice" for id in set(used) if used.count(id) > 1]
 
 
@@ -86,7 +86,7 @@ def _placed(name: str, source: str) -> bool:
 
 
 def test_each_definition_is_used_in_its_notebook() -> None:
-    for exercise in load().values():
+    for exercise in load_exercises().values():
         path = NOTEBOOKS[0].parent / f"{exercise.notebook}.ipynb"
         assert path.is_file(), f"{exercise.id} is defined for a notebook that does not exist"
         cells = code_cells(nbformat.read(path, as_version=4))

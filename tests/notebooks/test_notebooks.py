@@ -12,9 +12,11 @@ import limits
 import pytest
 from offline import can_cut, nbval
 
-from course_utils import claims, models
-from course_utils.grading.check import grade
-from course_utils.grading.exercises import load, rebuilt_names
+from course_utils import files
+from course_utils.grade.check import grade
+from course_utils.grade.exercises import load_exercises, rebuilt_names
+from course_utils.lab import ledger
+from course_utils.models import fetching, registry
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -30,10 +32,10 @@ def run_of(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def cold(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache folder with the models, and without vectors, answers and adapters of earlier runs."""
-    for name in models.REGISTRY:  # notebooks run without a network
-        models.fetch(name)
+    for name in registry.REGISTRY:  # notebooks run without a network
+        fetching.fetch(name)
     folder = tmp_path_factory.mktemp("cache")
-    (folder / "models").symlink_to(models.cache_dir() / "models", target_is_directory=True)
+    (folder / "models").symlink_to(files.cache_dir() / "models", target_is_directory=True)
     return folder
 
 
@@ -59,7 +61,7 @@ def test_outputs_are_as_stored_claims_hold_and_memory_suffices(
     assert status == 0, (
         f"{resident / 1e9:.2f} GB ({limit})\n" + log.read_text(errors="replace")[-10000:]
     )
-    measured = claims.read_lines(lines)[path.stem]
+    measured = ledger.read_lines(lines)[path.stem]
     with capsys.disabled():
         print(
             f"\n{path.stem}: {measured['seconds']:.0f} s, "
@@ -68,7 +70,7 @@ def test_outputs_are_as_stored_claims_hold_and_memory_suffices(
             f"network {'cut off' if can_cut() else 'NOT cut off: no namespaces here'}"
         )
     assert measured["peak_bytes"] < MOST_BYTES
-    stored = {c["id"] for c in claims.load_ledger()[path.stem]["claims"]}
+    stored = {c["id"] for c in ledger.load_ledger()[path.stem]["claims"]}
     assert {c["id"] for c in measured["claims"]} == stored
     _exercises_agree(lines)
 
@@ -79,10 +81,10 @@ def _exercises_agree(lines: Path) -> None:
         line = json.loads(text)
         if "exercise" in line:
             assert line["outcome"] == "passed", line
-            exercise = load()[line["exercise"]]
+            exercise = load_exercises()[line["exercise"]]
             result = grade(exercise, line["answer"], rebuilt_names(exercise.module))
             assert result.outcome == "passed", (line, result)
 
 
 def test_the_readme_shows_the_ledger() -> None:
-    assert claims.markdown(claims.load_ledger()) in (ROOT / "README.md").read_text()
+    assert ledger.ledger_markdown(ledger.load_ledger()) in (ROOT / "README.md").read_text()

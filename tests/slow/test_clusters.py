@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from llama_index.core.schema import NodeRelationship, RelatedNodeInfo, TextNode
 
-from course_utils import clusters
-from course_utils.databases import Database, DatabaseRetriever
+from course_utils.scale import clusters
+from course_utils.scale.databases import Database, DatabaseRetriever
 
 
 class SlowEmbedder:

@@ -9,10 +9,10 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from building import built_part
 
-from course_utils.corpus import DATASETS
-from course_utils.evaluation import Estimate, paired_difference
-from course_utils.formats.building import built_part
+from course_utils.evaluate.intervals import Estimate, paired_difference
+from course_utils.files import DATASETS
 
 HANDBOOK = DATASETS / "handbook"
 DECIMAL = re.compile(r"[+-]?\d+\.\d+")

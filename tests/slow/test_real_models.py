@@ -10,22 +10,28 @@ import pytest
 import torch
 from llama_index.core.schema import NodeRelationship, NodeWithScore, RelatedNodeInfo, TextNode
 
-from course_utils import generation, models
-from course_utils.corpus import load_handbook
-from course_utils.embedders import StaticEmbedder
-from course_utils.models import Embedder, LanguageModel
+from course_utils.generate import decoding, prompting
+from course_utils.lab.baselines import StaticEmbedder
+from course_utils.lab.quantized import quantize
+from course_utils.models import embedding, fetching, generator, registry
+from course_utils.models.embedding import Embedder
+from course_utils.models.generator import LanguageModel
+from course_utils.models.weights import weights_digest
+from course_utils.tasks import copying
+from course_utils.tasks.handbook import load_handbook
+from course_utils.tasks.options import generate_and_score, option_scores
 
 
 @pytest.fixture(scope="module")
 def llm() -> LanguageModel:
-    loaded = models.load_generator()
+    loaded = generator.load_generator()
     assert isinstance(loaded, LanguageModel)
     return loaded
 
 
 @pytest.fixture(scope="module")
 def embedder() -> Embedder:
-    return models.load_embedder()
+    return embedding.load_embedder()
 
 
 def test_the_tokenizer_is_the_official_one(llm: LanguageModel) -> None:
@@ -52,7 +58,7 @@ def test_the_chat_template_is_the_official_one(llm: LanguageModel) -> None:
 
 def test_a_known_prompt_is_answered_and_stops(llm: LanguageModel) -> None:
     chat = [{"role": "user", "content": "What is the capital of France?"}]
-    assert generation.generate(llm, [chat]) == ["The capital of France is Paris."]
+    assert decoding.generate(llm, [chat]) == ["The capital of France is Paris."]
     assert llm.model.generation_config.eos_token_id == 2
 
 
@@ -63,14 +69,14 @@ def test_batches_answer_as_single_prompts_do(llm: LanguageModel) -> None:
         "Say hello to Ms Okafor, please. " * 9,
     ]
     chats = [[{"role": "user", "content": text}] for text in texts]
-    alone = [generation.generate(llm, [chat])[0] for chat in chats]
-    assert generation.generate(llm, chats) == alone
+    alone = [decoding.generate(llm, [chat])[0] for chat in chats]
+    assert decoding.generate(llm, chats) == alone
 
 
 def test_option_scores_equal_the_models_own_loss(llm: LanguageModel) -> None:
     chat = [{"role": "user", "content": "What is the capital of France?"}]
     options = ["Paris", "The capital of France is Paris."]
-    scores = generation.option_scores(llm, chat, options)
+    scores = option_scores(llm, chat, options)
     prompt = llm.tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False)
     for option, score in zip(options, scores, strict=True):
         ids = llm.tokenizer(option, add_special_tokens=False)["input_ids"]
@@ -87,10 +93,10 @@ def test_reading_once_answers_and_scores_as_reading_twice(llm: LanguageModel) ->
     ]
     chats = [[{"role": "user", "content": text}] for text in texts]
     options = [["Rome", "The capital is Paris."], ["Hello!", "No"], ["red", "a Tuesday", "blue"]]
-    answers, scores = generation.generate_and_score(llm, chats, options)
-    assert answers == generation.generate(llm, chats)
+    answers, scores = generate_and_score(llm, chats, options)
+    assert answers == decoding.generate(llm, chats)
     for chat, some, got in zip(chats, options, scores, strict=True):
-        assert np.allclose(got, generation.option_scores(llm, chat, some), atol=1e-4)
+        assert np.allclose(got, option_scores(llm, chat, some), atol=1e-4)
 
 
 def test_the_copying_reader_copies_and_cites(llm: LanguageModel) -> None:
@@ -100,7 +106,7 @@ def test_the_copying_reader_copies_and_cites(llm: LanguageModel) -> None:
         node = TextNode(id_=page, text=text, metadata={"title": page})
         node.relationships[NodeRelationship.SOURCE] = RelatedNodeInfo(node_id=page)
         hits.append(NodeWithScore(node=node, score=1.0))
-    reader = generation.CopyReader(llm)
+    reader = copying.CopyReader(llm)
     question = "When does the parcel desk open?"
     answer, none = reader([question, question], [hits, []])
     assert "08:15" in answer.text and answer.text in texts["desk"] and answer.page == "desk"
@@ -108,9 +114,9 @@ def test_the_copying_reader_copies_and_cites(llm: LanguageModel) -> None:
     alone = [reader([question], [[one]])[0] for one in hits]  # kept: nothing is read again
     assert answer == max(alone, key=lambda made: made.sureness or 0.0)
     # What is not forbidden is decoded as ever: the likelihood is the model's own.
-    chat = generation.copy_chat(question, generation.source_text(hits[0]))[:-1]
+    chat = copying.copy_chat(question, prompting.source_text(hits[0]))[:-1]
     said = f"The answer is: {answer.text}"
-    scores = generation.option_scores(llm, chat, [said, "The answer is:"])
+    scores = option_scores(llm, chat, [said, "The answer is:"])
     n = [len(llm.tokenizer(t, add_special_tokens=False)["input_ids"]) for t in (said, said[:14])]
     assert answer.sureness == pytest.approx(scores[0] * n[0] - scores[1] * n[1], abs=1e-2)
 
@@ -157,7 +163,7 @@ def test_word_vectors_are_the_official_ones(static: StaticEmbedder) -> None:
 
 
 def test_int8_gives_nearly_the_same_vectors(embedder: Embedder) -> None:
-    int8 = models.load_embedder(int8=True)
+    int8 = quantize(embedding.load_embedder())
     pages = [page.text[:600] for page in load_handbook()[::50]]
     texts = [*pages, "what does BRN-312 mean", "a"]
     near = (embedder.encode(texts) * int8.encode(texts)).sum(axis=1)
@@ -168,22 +174,25 @@ def test_int8_gives_nearly_the_same_vectors(embedder: Embedder) -> None:
 
 
 def test_the_digest_sees_one_changed_weight(llm: LanguageModel) -> None:
-    before = models.weights_digest(llm.model)
+    before = weights_digest(llm.model)
     weight = llm.model.model.layers[3].mlp.up_proj.weight
     with torch.no_grad():
         kept = weight[0, 0].item()
         weight[0, 0] += 1e-3
-        assert models.weights_digest(llm.model) != before
+        assert weights_digest(llm.model) != before
         weight[0, 0] = kept
-    assert models.weights_digest(llm.model) == before
+    assert weights_digest(llm.model) == before
 
 
 def test_both_models_fit_beside_torch(capsys: pytest.CaptureFixture[str]) -> None:
     code = (
-        "from course_utils import claims, models\n"
-        "e, g = models.load_embedder(), models.load_generator()\n"
+        "import sys, psutil\n"
+        "from course_utils import load_embedder, load_generator\n"
+        "from course_utils.lab import claims\n"
+        "e, g = load_embedder(), load_generator()\n"
         "e.encode(['a crib'])\n"
-        "import psutil; print(psutil.Process().memory_info().rss)\n"
+        "assert 'sentence_transformers' not in sys.modules\n"
+        "print(psutil.Process().memory_info().rss)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     resident = int(done.stdout)
@@ -193,5 +202,5 @@ def test_both_models_fit_beside_torch(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_verify_accepts_what_fetch_brought() -> None:
-    for name in models.REGISTRY:
-        assert models.verify(name)
+    for name in registry.REGISTRY:
+        assert fetching.verify(name)

@@ -7,10 +7,11 @@ from pydoc_data.topics import topics
 
 import pytest
 
-from course_utils import report
-from course_utils.evaluation import estimate
-from course_utils.generation import CopyReader
-from course_utils.models import LanguageModel, load_embedder, load_generator
+from course_utils.evaluate.intervals import estimate
+from course_utils.models.embedding import load_embedder
+from course_utils.models.generator import LanguageModel, load_generator
+from course_utils.project import report
+from course_utils.tasks.copying import CopyReader
 
 QUESTIONS = Path(__file__).parent / "data" / "python_topics.csv"
 
@@ -24,7 +25,7 @@ def test_python_topics(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     with capsys.disabled():
         for arm, scores in made.scores.items():
             print(f"\n{arm}", *(f"{m} {estimate(scores[m])}" for m in scores), end="")
-        print(f"\n{report.blame(made)}")
+        print(f"\n{report.count_causes(made)}")
     assert len(made.asked) == 28
     assert made.scores["fused"]["recall_5"].mean() > 0.5
-    assert len(report.to_html(made)) < 3_000_000
+    assert len(report.report_html(made)) < 3_000_000

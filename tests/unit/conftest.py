@@ -12,7 +12,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from course_utils.models import LanguageModel
+from course_utils.models.generator import LanguageModel
 
 WORDS = ["<s>", "</s>", "system", "user", "assistant", "what", "is", "the", "port", "of"]
 WORDS += ["lampd", "ferry", "cellar", "?", "1", "2", "3", "4", "5"]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from course_utils.formats import cases
+from course_utils.tasks import law_form
 
 RULE = "A carrier who promises a day but not an hour is not late before that day ends."
 GOLD = f"""Issue: whether a carrier who promised Friday is late at 18:00 on Friday.
@@ -14,33 +14,35 @@ Rule: {RULE} Tarn v Ouse Ferries [HB 2017/42].
 Application: The carrier promised Friday only, and the crib came at 18:00 that day.
 Conclusion: For the carrier."""
 OPEN = f"""Issue: whether a carrier that comes a day early may charge for storage.
-Rule: {cases.NO_RULE}
+Rule: {law_form.NO_RULE}
 Application: The cases deal only with carriers that come too late.
 Conclusion: Open."""
-ALL_RIGHT = cases.AnswerCheck(structure=True, case=True, name=True, rule=True, conclusion=True)
+ALL_RIGHT = law_form.LegalAnswerCheck(
+    structure=True, case=True, name=True, rule=True, conclusion=True
+)
 
 
 def wrong(text: str, gold: str = GOLD) -> set[str]:
-    result = cases.check(text, gold)
+    result = law_form.check_legal_answer(text, gold)
     return {name for name, right in vars(result).items() if not right}
 
 
 def test_an_answer_is_taken_apart() -> None:
-    answer = cases.parse(GOLD)
+    answer = law_form.parse_legal_answer(GOLD)
     assert answer.rule == RULE
     assert answer.name == "Tarn v Ouse Ferries"
     assert answer.citation == "[HB 2017/42]"
     assert answer.issue.startswith("whether a carrier")
     assert answer.conclusion == "For the carrier."
-    assert cases.parse(OPEN).rule == cases.NO_RULE
-    assert cases.parse(OPEN).citation == ""
+    assert law_form.parse_legal_answer(OPEN).rule == law_form.NO_RULE
+    assert law_form.parse_legal_answer(OPEN).citation == ""
 
 
 @pytest.mark.parametrize("gold", [GOLD, OPEN])
 def test_the_right_answer_is_right_in_all_parts(gold: str) -> None:
-    assert cases.check(gold, gold) == ALL_RIGHT
-    assert cases.check(f"\n  {gold}\n", gold).right
-    assert cases.complaints(gold) == []
+    assert law_form.check_legal_answer(gold, gold) == ALL_RIGHT
+    assert law_form.check_legal_answer(f"\n  {gold}\n", gold).right
+    assert law_form.complaints(gold) == []
 
 
 @pytest.mark.parametrize(
@@ -78,20 +80,20 @@ def test_lines_in_another_order_are_no_answer_but_keep_their_law() -> None:
     lines = GOLD.splitlines()
     assert wrong("\n".join(reversed(lines))) == {"structure"}
     assert wrong("\n".join(lines[1:])) == {"structure"}
-    assert "is not four lines" in cases.complaints("\n".join([*lines, lines[3]]))[0]
+    assert "is not four lines" in law_form.complaints("\n".join([*lines, lines[3]]))[0]
 
 
 @pytest.mark.parametrize(
     "text", ["", ":", "Rule:", "Issue\nRule\nApplication\nConclusion", "[HB 2017/42]"]
 )
 def test_garbage_is_wrong_and_nothing_worse(text: str) -> None:
-    assert not cases.check(text, GOLD).right
-    assert cases.complaints(text)
+    assert not law_form.check_legal_answer(text, GOLD).right
+    assert law_form.complaints(text)
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.text(), st.sampled_from(cases.LABELS))
+@given(st.text(), st.sampled_from(law_form.LABELS))
 def test_no_text_raises(text: str, label: str) -> None:
     for answer in (text, f"{label}: {text}"):
-        result = cases.check(answer, GOLD)
+        result = law_form.check_legal_answer(answer, GOLD)
         assert not result.structure and not result.right

@@ -11,14 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from llama_index.core import Document
 
-from course_utils.chunking import (
+from course_utils.lab.splitters import markdown_sections, semantic, sentences_packed
+from course_utils.search.chunking import (
     SpanSplitter,
     Splitter,
     fixed_windows,
-    markdown_sections,
     packed_blocks,
-    semantic,
-    sentences_packed,
 )
 
 LINES = st.sampled_from(

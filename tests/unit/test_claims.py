@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from course_utils import claims
-from course_utils.claims import ClaimError, claim, markdown, read_lines, start, table
-from course_utils.evaluation import Estimate
+from course_utils.evaluate.intervals import Estimate
+from course_utils.lab import ledger
+from course_utils.lab.claims import ClaimError, claim, start, table
+from course_utils.lab.ledger import ledger_markdown, read_lines
 
 
 @pytest.fixture
@@ -30,13 +31,15 @@ def test_a_claim_is_printed_recorded_and_shown(
     entry = read_lines(lines)["01_test"]
     assert entry["claims"][0]["interval"] == [0.4, 0.6]
     assert entry["peak_bytes"] > 1e7 and entry["seconds"] >= 0
-    assert "| S01.x | Retrieval helps | 0.5 | 0.4 to 0.6 | 80 | holds |" in markdown({"n": entry})
+    assert "| S01.x | Retrieval helps | 0.5 | 0.4 to 0.6 | 80 | holds |" in ledger_markdown(
+        {"n": entry}
+    )
 
 
 def test_the_readme_counts_what_was_contradicted(lines: Path) -> None:
     claim("S01.x", "It helps", 0.5, holds=True)
     claim("S01.y", "Always", 0.1, holds=True, contradicted="Not here.")
-    shown = markdown(read_lines(lines))
+    shown = ledger_markdown(read_lines(lines))
     assert shown.startswith("2 claims; 1 of them contradict")
     assert "| contradicted: Not here. |" in shown and shown.count("<details>") == 1
 
@@ -65,4 +68,4 @@ def test_text_in_a_table_is_escaped(lines: Path) -> None:
 
 
 def test_no_ledger_yet_is_empty(tmp_path: Path) -> None:
-    assert claims.load_ledger(tmp_path / "none.json") == {}
+    assert ledger.load_ledger(tmp_path / "none.json") == {}

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from llama_index.core.schema import TextNode
 
-from course_utils import clusters
-from course_utils.clusters import Part, ScaleError
+from course_utils.scale import clusters
+from course_utils.scale.clusters import Part, ScaleError
 
 
 def part(*places: int) -> Part:

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from course_utils.grading import collect as collecting
-from course_utils.grading import store
-from course_utils.grading.collect import collect
-from course_utils.grading.exercises import GradingError, load
-from course_utils.grading.sandbox import can_isolate
+from course_utils.grade import collect as collecting
+from course_utils.grade import store
+from course_utils.grade.collect import collect
+from course_utils.grade.exercises import GradingError, load_exercises
+from course_utils.grade.sandbox import can_isolate
 
 DEMO = Path(__file__).parents[1] / "browser" / "exercises"
 RIGHT: dict[str, Any] = {
@@ -36,7 +36,7 @@ NBGRADER = [
 @pytest.fixture(autouse=True)
 def fresh() -> Iterator[None]:
     yield
-    load.cache_clear()
+    load_exercises.cache_clear()
 
 
 def double(body: str) -> str:
@@ -192,6 +192,7 @@ def test_text_that_is_not_unicode_stops_nobody(tmp_path: Path) -> None:
     assert "?" in {row["last_name"] for row in rows(tmp_path / "out" / "gradebook.csv")}
 
 
+@pytest.mark.slow
 def test_hidden_checks_catch_what_was_written_for_the_visible_ones(tmp_path: Path) -> None:
     submission(tmp_path / "in" / "a.jsonl", {"code": double("return 4 if x else 0")})
     hidden = tmp_path / "hidden"
@@ -205,6 +206,7 @@ def test_hidden_checks_catch_what_was_written_for_the_visible_ones(tmp_path: Pat
     assert points == pytest.approx([2, 2 * 2 / 3], abs=0.01)
 
 
+@pytest.mark.slow
 def test_a_hidden_score_takes_the_place_of_the_visible_one(tmp_path: Path) -> None:
     submission(tmp_path / "in" / "a.jsonl", {"challenge": "guess = 12"})
     submission(tmp_path / "in" / "b.jsonl", {"challenge": "guess = 0"})
@@ -247,9 +249,10 @@ def test_a_mistake_in_hidden_checks_is_told_and_nobody_is_graded_by_it(
         collect(tmp_path / "in", tmp_path / "out", hidden, DEMO, say=lambda _: None)
 
 
+@pytest.mark.slow
 def test_reading_a_store_of_40_files_keeps_them_as_they_are(tmp_path: Path) -> None:
     submission(tmp_path / "a.jsonl", RIGHT)
     before = (tmp_path / "a.jsonl").read_bytes()
     collect(tmp_path, tmp_path / "out", exercises=DEMO, say=lambda _: None)
     assert (tmp_path / "a.jsonl").read_bytes() == before
-    assert len(store.read(tmp_path / "a.jsonl")[0]) == 7
+    assert len(store.read_events(tmp_path / "a.jsonl")[0]) == 7

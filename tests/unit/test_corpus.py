@@ -5,13 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from course_utils.corpus import (
-    CorpusError,
-    load_handbook,
-    read_beir,
-    read_folder,
-    split_front_matter,
-)
+from course_utils.project.beir import read_beir
+from course_utils.search.documents import CorpusError, read_folder, split_front_matter
+from course_utils.tasks.handbook import load_handbook
 
 
 def write_beir(folder: Path) -> Path:

@@ -11,9 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from course_utils import costs
-from course_utils.costs import PAIRS, Cost, CostError, Inputs, break_even, read_inputs, simulate
-from course_utils.running import NOTEBOOKS
+from course_utils.decision import costs
+from course_utils.decision.costs import (
+    PAIRS,
+    Cost,
+    CostError,
+    Inputs,
+    break_even,
+    read_inputs,
+    simulate,
+)
+from course_utils.files import NOTEBOOKS
 
 money = st.floats(0, 1e4)
 cost = st.builds(
@@ -36,7 +44,7 @@ def plain(**given: float) -> Inputs:
 
 
 def test_a_query_by_hand() -> None:
-    made = costs.costs(
+    made = costs.approach_costs(
         plain(
             rules_tokens=1000,
             context_tokens=300,
@@ -54,7 +62,7 @@ def test_a_query_by_hand() -> None:
 
 
 def test_the_other_rows_by_hand() -> None:
-    made = costs.costs(
+    made = costs.approach_costs(
         plain(
             document_tokens=7_200_000,
             changed_tokens=500_000,
@@ -146,7 +154,8 @@ def test_at_a_tipping_point_both_cost_the_same_and_beyond_it_the_other_is_cheape
     for tip in tips:
         there = replace(inputs, **{tip.input: tip.then})
         one, other = (
-            costs.costs(there)[name].total(there.queries_per_month, there.months) for name in pair
+            costs.approach_costs(there)[name].total(there.queries_per_month, there.months)
+            for name in pair
         )
         assert one == pytest.approx(other)
         beyond = tip.then * (1.01 if tip.factor > 1 else 0.99)
@@ -195,7 +204,7 @@ def test_bad_input_gets_one_sentence(given: dict[str, Any], sentence: str) -> No
 
 
 def test_a_missing_field_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(costs, "examples", lambda: {"months": {"value": 1}})
+    monkeypatch.setattr(costs, "example_inputs", lambda: {"months": {"value": 1}})
     with pytest.raises(CostError, match=r"^queries_per_month is missing\.$"):
         read_inputs({})
 
@@ -207,17 +216,19 @@ def test_typed_text_is_read_as_numbers() -> None:
 
 def test_every_example_is_explained_and_its_prices_are_dated() -> None:
     known = [field.name for field in fields(Inputs)]
-    assert list(costs.examples()) == known
-    for each in costs.examples().values():
+    assert list(costs.example_inputs()) == known
+    for each in costs.example_inputs().values():
         assert each["unit"] and each["about"]
         assert each["from"] == "example" or each["from"].startswith("measured ")
-    assert costs.prices_dated()[:3] == "202" and costs.prices_dated() in costs.text(read_inputs())
+    assert costs.prices_dated()[:3] == "202" and costs.prices_dated() in costs.costs_markdown(
+        read_inputs()
+    )
 
 
 def test_what_is_said_to_be_measured_names_a_cell_of_the_notebook() -> None:
     notebook = json.loads((NOTEBOOKS / "09_decide_and_budget.ipynb").read_text(encoding="utf8"))
     cells = {cell["id"]: "".join(cell["source"]) for cell in notebook["cells"]}
-    for each in costs.examples().values():
+    for each in costs.example_inputs().values():
         if each["from"] != "example":
             assert "print(" in cells[each["from"].removeprefix("measured ")]
 

@@ -17,11 +17,25 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import building
 import pytest
 
-from course_utils import corpus
-from course_utils.corpus import Case, CaseQuestion, CorpusError, EmailBrief, Ticket
-from course_utils.formats import building, cases, emails, tickets
+from course_utils import files
+from course_utils.files import CourseError
+from course_utils.search.documents import CorpusError
+from course_utils.tasks import email_rules, emails, tickets
+from course_utils.tasks import law as law_task
+from course_utils.tasks.emails import EmailBrief
+from course_utils.tasks.law import (
+    COURTS,
+    Case,
+    CaseQuestion,
+    case_documents,
+    load_case_questions,
+    load_cases,
+)
+from course_utils.tasks.law_form import CONCLUSIONS, NO_RULE, complaints, parse_legal_answer
+from course_utils.tasks.tickets import Ticket
 
 SETS = ("emails", "tickets", "cases")
 NEAR = 0.3  # share of the shorter text's word triples that two texts may not reach
@@ -72,7 +86,7 @@ def broken_rules(approved: list[EmailBrief]) -> list[str]:
     return [
         f"{item.id}: {name}"
         for item in approved
-        for name, kept in emails.check(item.email, item.fields).items()
+        for name, kept in email_rules.check_email(item.email, item.fields).items()
         if not kept
     ]
 
@@ -81,28 +95,28 @@ def facts_left_out(approved: list[EmailBrief]) -> list[str]:
     return [
         f"{item.id}: {fact!r} is not in the e-mail"
         for item in approved
-        for fact, there in zip(item.must, emails.carries(item.email, item.must), strict=True)
+        for fact, there in zip(item.must, email_rules.carries(item.email, item.must), strict=True)
         if not there
     ]
 
 
 def shared_sentences(approved: list[EmailBrief]) -> list[str]:
-    mails = [emails.parse(item.email) for item in approved]
+    mails = [email_rules.parse_email(item.email) for item in approved]
     return repeated(
         sentence
         for mail in mails
         for part in (mail.body, *mail.next_steps)
-        for sentence in emails.sentences(part)
+        for sentence in email_rules.email_sentences(part)
     )
 
 
 def facts_not_in_house_form(briefs: list[EmailBrief]) -> list[str]:
-    wrong = (emails.WRONG_TIMES, emails.WRONG_UNITS, emails.NOT_OUR_WORDS)
+    wrong = (email_rules.WRONG_TIMES, email_rules.WRONG_UNITS, email_rules.NOT_OUR_WORDS)
     return [
         f"{item.id}: {fact!r}"
         for item in briefs
         for fact in item.must
-        if emails.WRONG_DATES.search(re.sub(r"EUR [\d,.]+\d", "EUR", fact))
+        if email_rules.WRONG_DATES.search(re.sub(r"EUR [\d,.]+\d", "EUR", fact))
         or any(pattern.search(fact) for pattern in wrong)
     ]
 
@@ -129,7 +143,7 @@ CATEGORY |= {"X": "damage", "N": "delivery"}
 
 
 def not_by_the_schema(items: list[Ticket]) -> list[str]:
-    found = [(item.id, tickets.check(tickets.to_json(item.ticket))) for item in items]
+    found = [(item.id, tickets.check_ticket(tickets.to_json(item.ticket))) for item in items]
     return [f"{name}: {result.error}" for name, result in found if not result.valid]
 
 
@@ -200,7 +214,7 @@ def wrong_citations(law: list[Case]) -> list[str]:
 
 
 def wrong_overruling(law: list[Case]) -> list[str]:
-    by_id, rank = {case.id: case for case in law}, list(cases.COURTS)
+    by_id, rank = {case.id: case for case in law}, list(COURTS)
     found = []
     for case in law:
         if case.overruled_by and by_id[case.overruled_by].overrules != case.id:
@@ -233,12 +247,12 @@ def wrong_controlling(questions: list[CaseQuestion], law: list[Case]) -> list[st
 def wrong_answers(questions: list[CaseQuestion], law: list[Case]) -> list[str]:
     by_id, found = {case.id: case for case in law}, []
     for question in questions:
-        found += [f"{question.id}: {c}" for c in cases.complaints(question.answer)]
-        answer, case = cases.parse(question.answer), by_id.get(question.case)
-        rule = f"{case.rule} {case.name} {case.citation}." if case else cases.NO_RULE
+        found += [f"{question.id}: {c}" for c in complaints(question.answer)]
+        answer, case = parse_legal_answer(question.answer), by_id.get(question.case)
+        rule = f"{case.rule} {case.name} {case.citation}." if case else NO_RULE
         if answer.rule_line != rule:
             found.append(f"{question.id}: the rule line is not the case's rule and citation")
-        if answer.conclusion != cases.CONCLUSIONS.get(question.outcome):
+        if answer.conclusion != CONCLUSIONS.get(question.outcome):
             found.append(f"{question.id}: the conclusion is not the outcome")
         if (question.outcome == "none") != (not question.case):
             found.append(f"{question.id}: open, yet a case decides it, or the other way round")
@@ -264,11 +278,11 @@ def given_away(questions: list[CaseQuestion], law: list[Case]) -> list[str]:
 @cache
 def real() -> dict[str, Any]:
     return {
-        "approved": corpus.load_emails(),
-        "held_out": corpus.load_emails(held_out=True),
-        "tickets": corpus.load_tickets(),
-        "cases": corpus.load_cases(),
-        "questions": corpus.load_case_questions(),
+        "approved": emails.load_emails(),
+        "held_out": emails.load_emails(held_out=True),
+        "tickets": tickets.load_tickets(),
+        "cases": load_cases(),
+        "questions": load_case_questions(),
     }
 
 
@@ -571,15 +585,15 @@ def test_sizes_and_splits() -> None:
         item.situation for item in real()["approved"]
     }
     assert not any(item.email for item in real()["held_out"])
-    assert len(corpus.load_tickets("dev")) == 80
-    assert len(corpus.load_case_questions("test")) == 50
-    jargon = {s: sum(t.jargon for t in corpus.load_tickets(s)) for s in ("train", "dev", "test")}
+    assert len(tickets.load_tickets("dev")) == 80
+    assert len(load_case_questions("test")) == 50
+    jargon = {s: sum(t.jargon for t in tickets.load_tickets(s)) for s in ("train", "dev", "test")}
     assert abs(jargon["train"] / 400 - jargon["test"] / 120) < 0.02
     assert abs(jargon["train"] / 400 - jargon["dev"] / 80) < 0.02
 
 
 def test_cases_become_documents() -> None:
-    documents = corpus.case_documents()
+    documents = case_documents()
     assert len(documents) == 120
     law = {case.id: case for case in real()["cases"]}
     for document in documents:
@@ -591,7 +605,7 @@ def test_cases_become_documents() -> None:
 
 @cache
 def builder(name: str) -> ModuleType:
-    path = corpus.DATASETS / name / "build.py"
+    path = files.DATASETS / name / "build.py"
     spec = importlib.util.spec_from_file_location(f"build_{name}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -604,19 +618,19 @@ def test_the_build_reproduces_the_files_and_the_card(name: str, tmp_path: Path) 
     build = builder(name)
     build.build(tmp_path)
     for file in build.FILES:
-        assert (tmp_path / file).read_bytes() == (corpus.DATASETS / name / file).read_bytes()
-    card = corpus.DATASETS / name / "README.md"
+        assert (tmp_path / file).read_bytes() == (files.DATASETS / name / file).read_bytes()
+    card = files.DATASETS / name / "README.md"
     assert building.built_part(card) == build.statistics(tmp_path)
 
 
 @pytest.mark.parametrize("name", SETS)
 def test_the_example_of_a_card_is_a_line_of_its_files(name: str) -> None:
-    card = (corpus.DATASETS / name / "README.md").read_text(encoding="utf8")
+    card = (files.DATASETS / name / "README.md").read_text(encoding="utf8")
     example = json.loads(card.split("```json\n")[1].split("```")[0])
     lines = [
         json.loads(line)
         for file in builder(name).FILES
-        for line in (corpus.DATASETS / name / file).read_text(encoding="utf8").splitlines()
+        for line in (files.DATASETS / name / file).read_text(encoding="utf8").splitlines()
     ]
     assert example in lines
     assert "CC BY 4.0" in card
@@ -661,12 +675,17 @@ def test_bad_sources_give_one_clear_sentence(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "load", "line", "sentence"),
     [
-        ("emails/approved.jsonl", corpus.load_emails, "{", "line 1: not valid JSON"),
-        ("emails/approved.jsonl", corpus.load_emails, "{}", "line 1: the field 'brief' is missing"),
-        ("tickets/tickets.jsonl", corpus.load_tickets, "[]", "line 1: expected a JSON object"),
-        ("tickets/tickets.jsonl", corpus.load_tickets, "{}", "line 1: the fields are not those of"),
-        ("cases/cases.jsonl", corpus.load_cases, '{"id": "x"}', "the fields are not those of Case"),
-        ("cases/questions.jsonl", corpus.load_case_questions, None, "is missing"),
+        ("emails/approved.jsonl", emails.load_emails, "{", "line 1: not valid JSON"),
+        ("emails/approved.jsonl", emails.load_emails, "{}", "line 1: the field 'brief' is missing"),
+        ("tickets/tickets.jsonl", tickets.load_tickets, "[]", "line 1: expected a JSON object"),
+        (
+            "tickets/tickets.jsonl",
+            tickets.load_tickets,
+            "{}",
+            "line 1: the fields are not those of",
+        ),
+        ("cases/cases.jsonl", load_cases, '{"id": "x"}', "the fields are not those of Case"),
+        ("cases/questions.jsonl", load_case_questions, None, "is not here"),
     ],
 )
 def test_a_bad_data_file_gives_one_clear_sentence(
@@ -677,9 +696,10 @@ def test_a_bad_data_file_gives_one_clear_sentence(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(corpus, "DATASETS", tmp_path)
+    for task, folder in ((emails, "emails"), (tickets, "tickets"), (law_task, "cases")):
+        monkeypatch.setattr(task, "_FOLDER", tmp_path / folder)
     if line is not None:
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_text(line + "\n")
-    with pytest.raises(CorpusError, match=sentence):
+    with pytest.raises(CourseError, match=sentence):
         load()

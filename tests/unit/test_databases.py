@@ -21,10 +21,11 @@ from llama_index.core.vector_stores import (
     MetadataFilters,
 )
 
-from course_utils import retrieval
-from course_utils.clusters import ScaleError
-from course_utils.databases import Database, DatabaseRetriever
-from course_utils.retrieval import BM25Retriever, DenseRetriever, FusedRetriever
+from course_utils.scale.clusters import ScaleError
+from course_utils.scale.databases import Database, DatabaseRetriever
+from course_utils.search import retrieval
+from course_utils.search.fusion import FusedRetriever
+from course_utils.search.retrieval import BM25Retriever, DenseRetriever
 
 TEXTS = [
     "the lantern battery is low",

@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import building
 import nbformat
 import pytest
 import yaml
@@ -14,13 +15,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from course_utils import __main__, claims, costs, decision, running, widgets
-from course_utils.decision import OUTCOMES, DecisionError, checked, decide, questions
-from course_utils.formats import building
-from course_utils.grading import store
+from course_utils import __main__
+from course_utils.decision import costs, deciding, record
+from course_utils.decision.deciding import (
+    DECISIONS,
+    DecisionError,
+    checked_answers,
+    decide,
+    decision_questions,
+)
+from course_utils.grade import decisions, store
+from course_utils.lab import explorers, ledger, running
+from course_utils.lab.ledger import load_ledger, measured_claims
 
-NAMES = [question.id for question in questions()]
-CASES = {case.id: case for case in decision.scenarios()}
+NAMES = [question.id for question in decision_questions()]
+CASES = {case.id: case for case in deciding.scenarios()}
 answer = st.sampled_from(["yes", "no", "unsure"])
 all_answers = st.fixed_dictionaries(dict.fromkeys(NAMES, answer))
 CLAIM = {
@@ -50,14 +59,14 @@ def said(**given: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=lambda case: case.id)
-def test_each_written_case_comes_out_as_expected(case: decision.Scenario) -> None:
+def test_each_written_case_comes_out_as_expected(case: deciding.Scenario) -> None:
     made = decide(case.answers)
     assert (made.outcome, made.decided_by) == (case.outcome, case.decided_by)
     assert bool(made.doubts) == case.doubt, made.doubts
 
 
 def test_the_cases_are_twenty_and_cover_what_can_happen() -> None:
-    assert len(CASES) == 20 and {case.outcome for case in CASES.values()} == set(OUTCOMES)
+    assert len(CASES) == 20 and {case.outcome for case in CASES.values()} == set(DECISIONS)
     assert {case.decided_by for case in CASES.values()} == {*NAMES, ""}
     assert {case.source for case in CASES.values()} == {"article", "invented"}
     stories = [case.story for case in CASES.values()]
@@ -66,17 +75,18 @@ def test_the_cases_are_twenty_and_cover_what_can_happen() -> None:
 
 
 def test_the_card_has_the_checksums_of_the_files() -> None:
-    folder = decision.SCENARIOS.parent
-    stored = building.checksums(folder, ("scenarios.yaml", "costs.yaml"))
+    folder = deciding.SCENARIOS.parent
+    files = ("datasets/decisions/scenarios.yaml", "course_utils/decision/costs.yaml")
+    stored = building.checksums(folder.parents[1], files)
     assert building.built_part(folder / "README.md").strip() == stored
 
 
 def test_questions_are_sound() -> None:
     assert len(set(NAMES)) == len(NAMES)
-    for question in questions():
-        assert question.outcome in OUTCOMES and question.ask.endswith("?") and question.evidence
-    rules = yaml.safe_load(decision.RULES.read_text(encoding="utf8"))
-    assert set(rules["next"]) == set(OUTCOMES)
+    for question in decision_questions():
+        assert question.outcome in DECISIONS and question.ask.endswith("?") and question.evidence
+    rules = yaml.safe_load(deciding.RULES_FILE.read_text(encoding="utf8"))
+    assert set(rules["next"]) == set(DECISIONS)
     assert all(set(rule["when"]) <= set(NAMES) for rule in rules["conflicts"])
 
 
@@ -181,7 +191,7 @@ def test_bad_answers_get_one_sentence(answers: Any, sentence: str) -> None:
 
 def test_answers_may_be_written_as_people_write_them() -> None:
     read = yaml.safe_load("{limits: no, changes: YES, cite: y, knowledge: '?', untried: Not sure}")
-    made = checked(said() | read)
+    made = checked_answers(said() | read)
     assert list(made.values())[:5] == ["no", "yes", "yes", "unsure", "unsure"]
 
 
@@ -189,25 +199,27 @@ def test_answers_may_be_written_as_people_write_them() -> None:
 
 
 def test_evidence_is_what_the_ledger_has_and_says_what_it_has_not() -> None:
-    found, missing = decision.evidence(("S05", "S25.gold"), {"06_x": {"claims": [CLAIM]}})
+    found, missing = record.evidence(
+        ("S05", "S25.gold"), measured_claims({"06_x": {"claims": [CLAIM]}})
+    )
     assert [each.id for each in found] == ["S05.update"] and missing == ["S25.gold"]
     for id in ("S05x.y", "S05.rule"):  # another statement; a property of the rules themselves
         other = {"06_x": {"claims": [CLAIM | {"id": id}]}}
-        assert decision.evidence(("S05",), other) == ([], ["S05"])
+        assert record.evidence(("S05",), measured_claims(other)) == ([], ["S05"])
 
 
 def test_ids_of_whole_claims_are_in_the_real_ledger() -> None:
-    stored = {c["id"] for entry in claims.load_ledger().values() for c in entry["claims"]}
-    named = {id for question in questions() for id in question.evidence if "." in id}
+    stored = {c["id"] for entry in load_ledger().values() for c in entry["claims"]}
+    named = {id for question in decision_questions() for id in question.evidence if "." in id}
     assert named <= stored
 
 
 def test_the_record_has_everything() -> None:
     answers = said(changes="yes", knowledge="yes", form="yes")
-    ledger = {"06_x": {"claims": [CLAIM]}}
-    text = decision.record("A bot", answers, costs.read_inputs(), ledger, date(2026, 1, 2))
+    claims = measured_claims({"06_x": {"claims": [CLAIM]}})
+    text = record.decision_record("A bot", answers, claims, costs.read_inputs(), date(2026, 1, 2))
     assert text.startswith("# A bot: RAG\n\nStatus: proposed, 2026-01-02\n")
-    assert f"| 2 | {questions()[1].ask} | Yes |" in text
+    assert f"| 2 | {decision_questions()[1].ask} | Yes |" in text
     assert "**RAG**, decided by question 2." in text
     assert (
         "- S05.update holds: Seconds to follow a week of changes "
@@ -216,19 +228,19 @@ def test_the_record_has_everything() -> None:
     assert "- S22: not measured yet." in text
     assert "Yes to question 1 " in text and "makes it **hybrid**" in text
     assert "leads to hybrid" in text and "| Set-up, USD |" in text and "$" not in text
-    assert "Costs" not in decision.record("A bot", answers, None, ledger)
+    assert "Costs" not in record.decision_record("A bot", answers, claims)
 
 
 def test_a_title_cannot_break_the_record() -> None:
-    text = decision.record("a\n# b | <script> [x](y)", said(), ledger={})
+    text = record.decision_record("a\n# b | <script> [x](y)", said(), [])
     assert text.splitlines()[0] == "# a \\# b \\| \\<script\\> \\[x\\](y): prompt first"
 
 
 def test_saving_never_overwrites_and_leaves_nothing_half_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = decision.save("one", tmp_path / "r.md")
-    second = decision.save("two", tmp_path / "r.md")
+    first = record.save_record("one", tmp_path / "r.md")
+    second = record.save_record("two", tmp_path / "r.md")
     assert (first.name, second.name) == ("r.md", "r-2.md")
     assert (first.read_text(), second.read_text()) == ("one", "two")
 
@@ -237,7 +249,7 @@ def test_saving_never_overwrites_and_leaves_nothing_half_written(
 
     monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(DecisionError, match="No space left"):
-        decision.save("three", tmp_path / "r.md")
+        record.save_record("three", tmp_path / "r.md")
     assert sorted(path.name for path in tmp_path.glob("*.md")) == ["r-2.md", "r.md"]
     assert not list(tmp_path.glob(".*partial"))
 
@@ -310,36 +322,36 @@ def press(view: Any, name: str) -> None:
 
 
 def test_nothing_is_answered_beforehand_and_what_is_missing_is_said() -> None:
-    view: Any = widgets.decision_helper("before")
+    view: Any = decisions.decision_helper("before")
     assert repr(view) == "decision helper (run the cell to use it)"
     press(view, "Decide")
     assert "Not answered yet: question 1, 2, 3, 4, 5, 6, 7, 8." in view.said.value
-    assert store.read()[0] == []
+    assert store.read_events()[0] == []
 
 
 def test_answers_are_kept_restored_and_compared(own_folder: Path) -> None:
-    before: Any = widgets.decision_helper("before")
+    before: Any = decisions.decision_helper("before")
     answer_all(before, said(form="yes"))
     press(before, "Decide")
     assert "<b>fine-tuning</b>, decided by question 7" in before.said.value
     assert "measured" not in before.said.value  # no evidence beforehand
-    again: Any = widgets.decision_helper("before")
+    again: Any = decisions.decision_helper("before")
     assert again.answers() == said(form="yes")
-    after: Any = widgets.decision_helper("after")
+    after: Any = decisions.decision_helper("after")
     assert set(after.answers().values()) == {None}
     answer_all(after, said(form="yes", changes="yes"))
     press(after, "Decide")
     assert "Before the course: <b>fine-tuning</b>, with other answers to 2" in after.said.value
     assert "What the course measured" in after.said.value
-    assert decision.kept("before") == said(form="yes")
+    assert decisions.kept_answers("before") == said(form="yes")
     answer_all(again, said(cite="yes"))
     press(again, "Decide")
-    assert decision.kept("before") == said(cite="yes")  # the last ones count
+    assert decisions.kept_answers("before") == said(cite="yes")  # the last ones count
 
 
 def test_exporting_writes_the_record_with_the_calculators_costs(own_folder: Path) -> None:
-    calculator: Any = widgets.cost_calculator({"queries_per_month": 9_000_000})
-    view: Any = widgets.decision_helper("after", calculator)
+    calculator: Any = explorers.cost_calculator({"queries_per_month": 9_000_000})
+    view: Any = decisions.decision_helper("after", calculator)
     view.title.value = "Müller & Söhne: a bot"
     answer_all(view, said(volume="yes"))
     press(view, "Export")
@@ -353,7 +365,7 @@ def test_exporting_writes_the_record_with_the_calculators_costs(own_folder: Path
 
 
 def test_an_unfinished_case_is_not_exported(own_folder: Path) -> None:
-    view: Any = widgets.decision_helper("after")
+    view: Any = decisions.decision_helper("after")
     answer_all(view, said(volume="yes"))
     view.choices["form"].value = None
     press(view, "Export")
@@ -362,7 +374,7 @@ def test_an_unfinished_case_is_not_exported(own_folder: Path) -> None:
 
 
 def test_the_calculator_follows_its_fields_and_says_what_is_wrong() -> None:
-    view: Any = widgets.cost_calculator()
+    view: Any = explorers.cost_calculator()
     assert "<table>" in view.said.value and repr(view).startswith("cost calculator (")
     view.fields["input_price"].value = "0"
     assert "input_price is 0; it must be more than zero" in view.said.value
@@ -371,7 +383,7 @@ def test_the_calculator_follows_its_fields_and_says_what_is_wrong() -> None:
 
 
 def test_the_case_explorer_shows_a_story_and_decides_it() -> None:
-    view: Any = widgets.scenario_explorer(list(CASES.values()))
+    view: Any = explorers.scenario_explorer(list(CASES.values()))
     choice, story, solve, said_ = view.children
     choice.value = 3
     assert CASES["legal-early"].story in story.value and not said_.value
@@ -380,11 +392,11 @@ def test_the_case_explorer_shows_a_story_and_decides_it() -> None:
 
 
 def test_what_an_imported_file_holds_cannot_break_the_helper() -> None:
-    store.record("decision", stage="before", answers={"limits": "yes"})
-    store.record("decision", stage="before", answers=[1])
-    store.record("decision")
-    assert decision.kept("before") is None
-    view: Any = widgets.decision_helper("before")
+    store.record_event("decision", stage="before", answers={"limits": "yes"})
+    store.record_event("decision", stage="before", answers=[1])
+    store.record_event("decision")
+    assert decisions.kept_answers("before") is None
+    view: Any = decisions.decision_helper("before")
     assert set(view.answers().values()) == {None}
 
 
@@ -399,8 +411,8 @@ def test_the_map_lists_what_is_there_with_what_was_measured(
         cell = nbformat.v4.new_markdown_cell(head)
         nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / f"{name}.ipynb")
     monkeypatch.setattr(running, "NOTEBOOKS", tmp_path)
-    ledger = {"03_other": {"seconds": 150.0, "peak_bytes": 1_640_000_000, "claims": []}}
-    monkeypatch.setattr(claims, "load_ledger", lambda: ledger)
+    measured = {"03_other": {"seconds": 150.0, "peak_bytes": 1_640_000_000, "claims": []}}
+    monkeypatch.setattr(ledger, "load_ledger", lambda: measured)
     made = running.course_map()
     assert [entry["minutes"] for entry in made.entries] == ["not measured yet", "2"]
     assert made.entries[1]["memory"] == "1.6 GB" and made.entries[0]["after"] == "do x, not y"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from course_utils.formats import emails
+from course_utils.tasks import email_rules
 
 BRIEF = {"customer": "Ms Okafor", "order": "CV-482913", "agent": "Amara"}
 GOOD = """Subject: Crib 40 now arrives on 10 March
@@ -146,7 +146,7 @@ KEPT = [
 
 
 def broken_rules(text: str) -> list[str]:
-    return [name for name, kept in emails.check(text, BRIEF).items() if not kept]
+    return [name for name, kept in email_rules.check_email(text, BRIEF).items() if not kept]
 
 
 def test_the_good_email_keeps_every_rule() -> None:
@@ -162,13 +162,13 @@ def test_a_broken_rule_is_found_and_no_other(rule: str, old: str, new: str) -> N
 
 @pytest.mark.parametrize(("rule", "sentence"), KEPT)
 def test_a_look_alike_keeps_the_rule(rule: str, sentence: str) -> None:
-    assert rule in emails.RULES
+    assert rule in email_rules.EMAIL_RULES
     assert broken_rules(GOOD.replace(LORRY, sentence)) == []
 
 
 def test_every_rule_has_its_examples() -> None:
-    assert {rule for rule, *_ in KEPT} == set(emails.RULES)
-    counts = [sum(rule == name for rule, *_ in BROKEN) for name in emails.RULES]
+    assert {rule for rule, *_ in KEPT} == set(email_rules.EMAIL_RULES)
+    counts = [sum(rule == name for rule, *_ in BROKEN) for name in email_rules.EMAIL_RULES]
     assert min(counts) >= 2
 
 
@@ -176,17 +176,20 @@ def test_every_rule_has_its_examples() -> None:
     "text", ["", "\n\n", "Subject:", "Hello Ms Okafor,", "Kind regards,", "{}"]
 )
 def test_no_text_is_too_broken_to_check(text: str) -> None:
-    assert not all(emails.check(text, BRIEF).values())
+    assert not all(email_rules.check_email(text, BRIEF).values())
 
 
 def test_a_brief_without_its_fields_is_refused() -> None:
     with pytest.raises(ValueError, match="'agent'"):
-        emails.check(GOOD, {"customer": "Ms Okafor", "order": "CV-482913"})
+        email_rules.check_email(GOOD, {"customer": "Ms Okafor", "order": "CV-482913"})
 
 
 def test_a_brief_is_read_line_by_line() -> None:
     brief = "customer: Ms Okafor\nfacts: lid at 09:30: open; 4C\n"
-    assert emails.parse_brief(brief) == {"customer": "Ms Okafor", "facts": "lid at 09:30: open; 4C"}
+    assert email_rules.parse_brief(brief) == {
+        "customer": "Ms Okafor",
+        "facts": "lid at 09:30: open; 4C",
+    }
 
 
 @pytest.mark.parametrize(
@@ -204,4 +207,4 @@ def test_a_brief_is_read_line_by_line() -> None:
     ],
 )
 def test_facts_are_carried_as_whole_numbers(fact: str, text: str, stands: bool) -> None:
-    assert emails.carries(text, [fact]) == [stands]
+    assert email_rules.carries(text, [fact]) == [stands]

@@ -8,8 +8,8 @@ import pytest
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from course_utils.embedders import LsaEmbedder, NgramEmbedder, StaticEmbedder
-from course_utils.models import ModelError
+from course_utils.lab.baselines import LsaEmbedder, NgramEmbedder, StaticEmbedder
+from course_utils.models.registry import ModelError
 
 TEXTS = [
     "the lantern battery is low",

@@ -10,12 +10,15 @@ import types
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from matplotlib import font_manager
 from packaging.specifiers import SpecifierSet
 
-from course_utils import environment, models
-from course_utils.environment import Check
+from course_utils import files
+from course_utils.lab import environment
+from course_utils.lab.environment import Check
+from course_utils.models import registry
 
 GB = 1_000_000_000
 
@@ -24,10 +27,10 @@ GB = 1_000_000_000
 def well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine on which everything is well, whatever this one is."""
     monkeypatch.setenv("COURSE_ANSWERS", str(tmp_path / "answers"))
-    for name in models.REGISTRY:
-        folder = models.cache_dir() / "models" / name
+    for name in registry.REGISTRY:
+        folder = files.cache_dir() / "models" / name
         folder.mkdir(parents=True)
-        (folder / models.MANIFEST).write_text("{}")
+        (folder / registry.MANIFEST).write_text("{}")
     set_memory(monkeypatch, 8 * GB)
     monkeypatch.setattr(environment, "_left_in_container", lambda: float("inf"))
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
@@ -35,18 +38,18 @@ def well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (prefix / environment.LAB_WIDGETS).parent.mkdir(parents=True)
     (prefix / environment.LAB_WIDGETS).write_text("{}")
     monkeypatch.setattr(sys, "prefix", str(prefix))
-    lines = (environment.ROOT / "constraints.txt").read_text().splitlines()
+    lines = (files.ROOT / "constraints.txt").read_text().splitlines()
     pinned = {environment._normal(x.partition("==")[0]): x.partition("==")[2] for x in lines}
     monkeypatch.setattr(importlib.metadata, "version", lambda name: pinned[name])
 
 
 def set_memory(monkeypatch: pytest.MonkeyPatch, free: float) -> None:
     fake = types.SimpleNamespace(available=free)
-    monkeypatch.setattr(environment.psutil, "virtual_memory", lambda: fake)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: fake)
 
 
 def bad() -> list[Check]:
-    return [each for each in environment.check() if not each.well]
+    return [each for each in environment.run_checks() if not each.well]
 
 
 def the_one(name: str, *words: str) -> None:
@@ -59,7 +62,7 @@ def the_one(name: str, *words: str) -> None:
 
 def test_nothing_to_mend_is_said_in_words() -> None:
     assert bad() == []
-    shown = environment.report()
+    shown = environment.environment_report()
     assert "Everything is here." in shown.data and repr(shown) == "report on this machine"
 
 
@@ -91,7 +94,7 @@ def test_a_build_of_the_pinned_version_will_do(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_model_not_fetched(tmp_path: Path) -> None:
-    (models.cache_dir() / "models" / "all-MiniLM-L6-v2" / models.MANIFEST).unlink()
+    (files.cache_dir() / "models" / "all-MiniLM-L6-v2" / registry.MANIFEST).unlink()
     the_one("Models", "all-MiniLM-L6-v2 not fetched yet", "models fetch`")
 
 
@@ -162,12 +165,14 @@ def test_no_place_for_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_report_shows_the_cure_as_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = environment.Report([Check("A <b>", True, "Fine."), Check("B", False, "Run `x < y`.")])
-    assert "<code>x &lt; y</code>" in shown.data and "1 of 2 to mend." in shown.data
+    shown = environment.EnvironmentReport(
+        [Check("A <b>", True, "Fine."), Check("B", False, "Run `x < y`.")]
+    )
+    assert "<code>x &lt; y</code>" in shown.data and "1 of 2 to fix." in shown.data
 
 
 def test_what_is_pinned_runs_on_the_oldest_python_that_the_course_promises() -> None:
-    project = tomllib.loads((environment.ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((files.ROOT / "pyproject.toml").read_text())["project"]
     oldest = project["requires-python"].removeprefix(">=") + ".0"
     asking = {
         f"{each.name} {each.version}": SpecifierSet(each.metadata["Requires-Python"] or "")

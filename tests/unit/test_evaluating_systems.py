@@ -11,22 +11,20 @@ from hypothesis import strategies as st
 from llama_index.core import Document
 from llama_index.core.schema import NodeRelationship, NodeWithScore, RelatedNodeInfo, TextNode
 
-from course_utils.corpus import CorpusError, Question, Span
-from course_utils.evaluation import (
+from course_utils.evaluate.correctness import (
     CAUSES,
     cause,
     citations,
-    cohen_kappa,
-    compare,
     exact_match,
     is_correct,
-    read_run,
     refusals,
-    retrieval_scores,
-    write_run,
 )
-from course_utils.generation import Answer
-from course_utils.widgets import failure_browser
+from course_utils.evaluate.intervals import cohen_kappa
+from course_utils.evaluate.metrics import retrieval_scores
+from course_utils.generate.citing import Answer
+from course_utils.lab.explorers import failure_browser
+from course_utils.project.comparing import compare_runs, read_run, write_run
+from course_utils.search.documents import CorpusError, Question, Span
 
 GOLD = Question(id="q", text="?", answer="TID-584", accepted=("584",), gold=(Span("p", 0, 20),))
 OPEN = Question(id="u", text="?")
@@ -177,7 +175,7 @@ def test_the_gate_wants_a_difference_that_matters_and_is_sure(
 ) -> None:
     before = np.random.default_rng(0).random(n)
     noise = np.resize([0.25, -0.25], n)
-    assert compare(before, before + gain + (noise if n < 4000 else 0)).decision == decision
+    assert compare_runs(before, before + gain + (noise if n < 4000 else 0)).decision == decision
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=30))
@@ -185,7 +183,7 @@ def test_the_gate_wants_a_difference_that_matters_and_is_sure(
 def test_the_gate_turned_round_says_the_opposite(pairs: list[tuple[int, int]]) -> None:
     before, after = ([pair[i] / 4 for pair in pairs] for i in (0, 1))
     opposite = {"better": "worse", "worse": "better", "undecided": "undecided"}
-    assert opposite[compare(before, after).decision] == compare(after, before).decision
+    assert opposite[compare_runs(before, after).decision] == compare_runs(after, before).decision
 
 
 def test_saved_runs_score_as_before(tmp_path: Path) -> None:

@@ -10,25 +10,25 @@ from hypothesis import strategies as st
 from llama_index.core import Document
 from llama_index.core.schema import NodeRelationship, NodeWithScore, RelatedNodeInfo, TextNode
 
-from course_utils.corpus import Question, Span
-from course_utils.evaluation import (
-    _bootstrap,
-    bears_answer,
+from course_utils.evaluate.correctness import (
     cause,
     cites_gold,
-    estimate,
-    evaluate,
-    gold_coverage,
-    gold_iou,
+    contains_answer,
     is_correct,
     normalise,
-    page_run,
-    paired_difference,
-    retrieval_scores,
     token_f1,
 )
-from course_utils.generation import Answer
-from course_utils.retrieval import BM25Retriever
+from course_utils.evaluate.intervals import bootstrap, estimate, paired_difference
+from course_utils.evaluate.metrics import (
+    evaluate_retrieval,
+    gold_coverage,
+    gold_iou,
+    page_run,
+    retrieval_scores,
+)
+from course_utils.generate.citing import Answer
+from course_utils.search.documents import Question, Span
+from course_utils.search.retrieval import BM25Retriever
 
 
 def hit(page: str, start: int, end: int, score: float = 1.0) -> NodeWithScore:
@@ -84,7 +84,9 @@ def test_which_grade_counts_as_relevant_comes_from_the_data_or_is_said(
 ) -> None:
     questions = [Question("q", "ferry", grades=grades), Question("r", "ferry")]
     pages = [Document(id_="a", text="the ferry"), Document(id_="b", text="the bay")]
-    found = evaluate(BM25Retriever(pages), questions, ["recall_10"], least_grade=least_grade)
+    found = evaluate_retrieval(
+        BM25Retriever(pages), questions, ["recall_10"], least_grade=least_grade
+    )
     assert found["recall_10"].tolist() == [recall]
     scores = retrieval_scores({"q": {"a": 1.0}}, questions, ["recall_10"], least_grade)
     assert scores["recall_10"].tolist() == [recall]
@@ -141,7 +143,7 @@ def test_a_whole_page_covers_all_of_itself() -> None:
     assert gold_coverage([page], question.gold) == 1 and gold_coverage([other], question.gold) == 0
     assert gold_coverage([page], [Span("p", 20, 30)]) == 0.6
     assert gold_iou([page], question.gold) == pytest.approx(4 / 26)
-    assert bears_answer([page], question) and not bears_answer([other], question)
+    assert contains_answer([page], question) and not contains_answer([other], question)
     assert cause(Answer("8"), question, [other]) == "not retrieved"
     assert cause(Answer("8"), question, [other, page], 1) == "not ranked in"
     assert cause(Answer("8"), question, [page]) == "read wrongly"
@@ -170,7 +172,7 @@ def test_the_answer_must_stand_where_the_question_is_answered(
     question = Question(id="q", text="?", answer="7204", gold=(Span("o", 0, 9), Span("p", 5, 30)))
     found = hit(page, start, start + 20)
     found.node.text = text  # type: ignore[attr-defined]
-    assert bears_answer([hit("p", 90, 99), found], question) is bears
+    assert contains_answer([hit("p", 90, 99), found], question) is bears
 
 
 @pytest.mark.parametrize(
@@ -256,13 +258,13 @@ def test_drawing_in_blocks_gives_the_same_interval(n: int, draws: int) -> None:
     values = np.random.default_rng(n).random(n)
     picks = np.random.default_rng(4).integers(0, n, (draws, n))
     low, high = np.percentile(values[picks].mean(axis=1), [2.5, 97.5])
-    made = _bootstrap(values, draws, seed=4)
+    made = bootstrap(values, draws, seed=4)
     assert (made.low, made.high) == (low, high)  # to the last bit
 
 
 def test_the_bootstrap_of_many_questions_needs_little_memory() -> None:
     tracemalloc.start()
-    _bootstrap(np.linspace(0, 1, 7000), draws=1000)
+    bootstrap(np.linspace(0, 1, 7000), draws=1000)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 30e6

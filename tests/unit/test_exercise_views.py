@@ -13,10 +13,17 @@ import nbformat
 import pytest
 from test_grading import run_cell
 
-from course_utils.grading import store, view
-from course_utils.grading.check import standing
-from course_utils.grading.dashboard import certificate_html, dashboard
-from course_utils.grading.exercises import CODE, NOTEBOOKS, definition, get, load, rebuilt_names
+from course_utils.files import NOTEBOOKS
+from course_utils.grade import exercises, store, view
+from course_utils.grade.check import standing
+from course_utils.grade.dashboard import certificate_html, dashboard
+from course_utils.grade.exercises import (
+    CODE,
+    definition,
+    get_exercise,
+    load_exercises,
+    rebuilt_names,
+)
 
 DEMO = Path(__file__).parents[1] / "browser" / "exercises"
 NAMES: dict[str, Any] = {}
@@ -31,7 +38,7 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     NAMES.clear()
     NAMES["total"] = 12
     yield
-    load.cache_clear()
+    load_exercises.cache_clear()
 
 
 def show(name: str) -> Any:
@@ -48,7 +55,7 @@ def test_nothing_is_chosen_beforehand_and_no_answer_is_no_attempt() -> None:
         shown = show(name)
         shown.check_button.click()
         assert "Not answered yet" in shown.feedback.value
-    assert store.read()[0] == []
+    assert store.read_events()[0] == []
 
 
 def test_a_wrong_and_a_right_answer_are_judged_kept_and_announced() -> None:
@@ -60,7 +67,7 @@ def test_a_wrong_and_a_right_answer_are_judged_kept_and_announced() -> None:
     shown.put("six")
     shown.check_button.click()
     assert "Right" in shown.feedback.value and "1 of 1 points" in shown.heading.value
-    assert [e["outcome"] for e in store.read()[0]] == ["failed", "passed"]
+    assert [e["outcome"] for e in store.read_events()[0]] == ["failed", "passed"]
 
 
 def test_showing_it_again_closes_the_old_view_and_restores_the_answer() -> None:
@@ -99,7 +106,7 @@ def test_the_solution_is_shown_at_the_second_press_and_stays() -> None:
     shown.solution_button.click()
     assert "def double(x)" in shown.shown.value
     assert "def double(x)" in show("code").shown.value
-    assert [e["event"] for e in store.read()[0]] == ["solution"]
+    assert [e["event"] for e in store.read_events()[0]] == ["solution"]
 
 
 def test_the_solution_is_free_after_passing() -> None:
@@ -108,16 +115,16 @@ def test_the_solution_is_free_after_passing() -> None:
     shown.check_button.click()
     shown.solution_button.click()
     assert "It is six" in shown.shown.value
-    assert [e["event"] for e in store.read()[0]] == ["answer"]
+    assert [e["event"] for e in store.read_events()[0]] == ["answer"]
 
 
 def test_an_error_in_a_callback_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = show("choice")
 
     def broken(*_: Any, **__: Any) -> None:
-        raise store.GradingError("The disk is full.")
+        raise exercises.GradingError("The disk is full.")
 
-    monkeypatch.setattr(store, "record", broken)
+    monkeypatch.setattr(store, "record_event", broken)
     shown.put("six")
     shown.check_button.click()
     assert "Right" in shown.feedback.value and "The disk is full" in shown.feedback.value
@@ -132,12 +139,12 @@ def test_an_error_in_a_callback_is_shown(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_any_answer_in_the_file_can_be_restored(answer: Any) -> None:
     for name in ("prediction", "choice", "answers", "number", "code"):
         fields = {"answer": answer, "outcome": "failed", "credit": 0, "feedback": "<b>x"}
-        store.record("answer", f"99-{name}", **fields)
+        store.record_event("answer", f"99-{name}", **fields)
         assert "&lt;b&gt;x" in show(name).feedback.value
 
 
 def test_labels_are_unique_and_the_question_is_text() -> None:
-    for asked in load().values():
+    for asked in load_exercises().values():
         shown = view.exercise(asked.id)
         assert asked.question.split()[0].strip("`") in shown.question.value
         texts = [option.text for option in asked.options]
@@ -197,9 +204,9 @@ def test_the_certificate_comes_when_all_is_done(tmp_path: Path) -> None:
     board: Any = dashboard("99", DEMO)
     board.certificate(None)
     assert "6 exercises are still open" in board.said.value
-    for id in load(DEMO):
+    for id in load_exercises(DEMO):
         fields = {"answer": "x", "outcome": "passed", "credit": 1.0, "feedback": ""}
-        store.record("answer", id, **fields)
+        store.record_event("answer", id, **fields)
     board.name.value = "<Ada>"
     board.certificate(None)
     page = (tmp_path / "certificate-Ada.html").read_text()
@@ -215,8 +222,8 @@ def solved_copy(notebook: str, folder: Path) -> Path:
     made = nbformat.read(NOTEBOOKS / f"{notebook}.ipynb", as_version=4)
     for cell in made.cells:
         id = next(iter(re.findall(r'^exercise\("([^"]+)"\)$', cell.source, re.MULTILINE)), None)
-        if id and get(id).kind in CODE:
-            cell.source = f'{get(id).solution_text}\n\nexercise("{id}")'
+        if id and get_exercise(id).kind in CODE:
+            cell.source = f'{get_exercise(id).solution_text}\n\nexercise("{id}")'
     path = folder / f"{notebook}.ipynb"
     nbformat.write(made, path)
     return path
@@ -227,7 +234,7 @@ def solve(notebook: str, folder: Path) -> int:
 
     Returns the points that its dashboard shows, which must be all there are.
     """
-    course = [exercise for exercise in load().values() if exercise.notebook == notebook]
+    course = [exercise for exercise in load_exercises().values() if exercise.notebook == notebook]
     module = course[0].module
     NAMES.clear()
     NAMES.update(rebuilt_names(module), __name__="__main__")
@@ -251,10 +258,10 @@ def solve(notebook: str, folder: Path) -> int:
                 assert "Right" in shown.feedback.value, (name, shown.feedback.value)
                 pressed.append(asked.id)
     assert sorted(pressed) == sorted(asked.id for asked in course), notebook
-    events = store.read()[0]
+    events = store.read_events()[0]
     for asked in course:
         mine = [event for event in events if event["exercise"] == asked.id]
-        assert standing(get(asked.id), mine).points == asked.points
+        assert standing(get_exercise(asked.id), mine).points == asked.points
     most = sum(asked.points for asked in course)
     board: Any = view._open[f"dashboard {notebook[:2]}"]
     assert f"{most} of {most} points" in board.table.value, notebook
@@ -263,7 +270,7 @@ def solve(notebook: str, folder: Path) -> int:
 
 @pytest.mark.slow
 def test_the_solved_course_reaches_the_maximum_and_its_certificate(tmp_path: Path) -> None:
-    notebooks = sorted({exercise.notebook for exercise in load().values()})
+    notebooks = sorted({exercise.notebook for exercise in load_exercises().values()})
     most = 0
     for notebook in notebooks:
         board: Any = dashboard()
@@ -275,4 +282,4 @@ def test_the_solved_course_reaches_the_maximum_and_its_certificate(tmp_path: Pat
     board.name.value = "Ada"
     board.certificate(None)
     page = (tmp_path / "certificate-Ada.html").read_text()
-    assert f"all {len(load())} exercises" in page and f"{most} of {most} points" in page
+    assert f"all {len(load_exercises())} exercises" in page and f"{most} of {most} points" in page

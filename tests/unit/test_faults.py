@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from llama_index.core import Document
 
-from course_utils import faults, widgets
-from course_utils.corpus import Question, Span
-from course_utils.faults import Faults, workshop
-from course_utils.generation import Answer
+from course_utils.generate.citing import Answer
+from course_utils.lab import explorers, faults
+from course_utils.lab.faults import Faults, search_factory
+from course_utils.search.documents import Question, Span
 
 WORDS = ["lampd", "ferry", "cellar", "brine", "quill", "tide", "icing", "thaw"]
 PAGES = [
@@ -45,7 +45,7 @@ def made(embedder: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     embedder.tokenizer = tokenizer
     monkeypatch.setattr(faults, "LsaEmbedder", Other)
-    return workshop(PAGES, embedder)
+    return search_factory(PAGES, embedder)
 
 
 def first(search: Any) -> list[str]:
@@ -55,7 +55,7 @@ def first(search: Any) -> list[str]:
 
 def test_without_a_fault_the_page_is_found(made: Any) -> None:
     assert first(made(Faults())) == WORDS
-    shown = faults.symptoms(made(Faults()), ASKED)
+    shown = faults.measure_symptoms(made(Faults()), ASKED)
     assert shown["answer in the sources"].value == shown["nDCG@10 of pages"].value == 1
     assert shown["no source at all"].value == 0
 
@@ -72,7 +72,7 @@ def test_a_threshold_leaves_questions_without_sources(
     made: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(faults, "THRESHOLD", 0.9)
-    shown = faults.symptoms(made(Faults(high_threshold=True)), ASKED)
+    shown = faults.measure_symptoms(made(Faults(high_threshold=True)), ASKED)
     assert shown["no source at all"].value == 1 and shown["nDCG@10 of pages"].value == 0
     monkeypatch.setattr(faults, "THRESHOLD", 0.0)
     assert first(made(Faults(high_threshold=True))) == WORDS
@@ -100,7 +100,7 @@ def test_the_explorer_shows_what_moves_and_what_is_answered(made: Any) -> None:
         asked.append([hit.node.ref_doc_id for hit in found[0]])
         return [Answer("<b>8</b>")]
 
-    view = widgets.broken_pipeline_explorer(made, ASKED, reader)
+    view = explorers.broken_pipeline_explorer(made, ASKED, reader)
     *switches, numbers, choice, ask, answer = view.children
     assert repr(view) == "broken pipeline explorer (run the cell to use it)"
     assert [switch.value for switch in switches] == [False] * 4 and "falls" not in numbers.value
@@ -117,6 +117,6 @@ def test_the_explorer_says_what_went_wrong(made: Any) -> None:
     def reader(questions: Any, found: Any) -> list[Answer]:
         raise RuntimeError("no reader")
 
-    *_, ask, answer = widgets.broken_pipeline_explorer(made, ASKED, reader).children
+    *_, ask, answer = explorers.broken_pipeline_explorer(made, ASKED, reader).children
     ask.click()
     assert "no reader" in answer.value

@@ -14,15 +14,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 
-from course_utils import finetuning
 from course_utils.files import cache_dir
-from course_utils.finetuning import Chat, FinetuningError, Recipe, attached, loss_on, train
-from course_utils.models import LanguageModel, weights_digest
+from course_utils.generate.prompting import Chat
+from course_utils.models.generator import LanguageModel
+from course_utils.models.weights import weights_digest
+from course_utils.scale import processes
+from course_utils.tune import adapters, encoding, fused, losses, recipes, training
+from course_utils.tune.adapters import attached
+from course_utils.tune.losses import loss_on, token_losses
+from course_utils.tune.recipes import FinetuningError, Recipe
+from course_utils.tune.training import train
 
 QUICK = Recipe(
     rank=4, alpha=8, learning_rate=0.02, epochs=4, tokens_per_step=40, tokens_per_pass=40
@@ -44,7 +51,7 @@ def logits_of(llm: LanguageModel) -> torch.Tensor:
         return llm.model(torch.tensor([[0, 3, 5, 6, 7, 8]])).logits.clone()
 
 
-def weights_of(adapter: finetuning.Adapter) -> bytes:
+def weights_of(adapter: recipes.Adapter) -> bytes:
     return (adapter.folder / "adapter_model.safetensors").read_bytes()
 
 
@@ -52,14 +59,14 @@ def weights_of(adapter: finetuning.Adapter) -> bytes:
 
 
 def test_the_prompt_is_not_learned_and_the_end_of_an_answer_is(llm: LanguageModel) -> None:
-    row = finetuning.encode(llm, ask("lampd", "1 2"))
+    row = encoding.encode(llm, ask("lampd", "1 2"))
     words = llm.tokenizer.convert_ids_to_tokens(row.ids)
     assert [w for w, yes in zip(words, row.learned, strict=True) if yes] == ["1", "2", "</s>"]
     assert words[:3] == ["<s>", "user", "what"]
 
 
 def test_every_turn_of_the_assistant_is_learned(llm: LanguageModel) -> None:
-    row = finetuning.encode(llm, ask("lampd", "1 2") + ask("ferry", "3"))
+    row = encoding.encode(llm, ask("lampd", "1 2") + ask("ferry", "3"))
     words = llm.tokenizer.convert_ids_to_tokens(row.ids)
     learned = [w for w, yes in zip(words, row.learned, strict=True) if yes]
     assert learned == ["1", "2", "</s>", "3", "</s>"]
@@ -85,7 +92,7 @@ def test_a_turn_ends_where_its_own_template_ends_it(
     llm.tokenizer.chat_template = template
     llm.tokenizer.add_tokens(["<start>", "<end>"], special_tokens=True)
     chat = ask("lampd", " 1 2 ") + ask("ferry", "3")
-    row = finetuning.encode(llm, chat)
+    row = encoding.encode(llm, chat)
     words = llm.tokenizer.convert_ids_to_tokens(row.ids)
     learned = [w for w, yes in zip(words, row.learned, strict=True) if yes]
     assert learned == ["1", "2", *end, "3", *end]
@@ -96,7 +103,7 @@ def test_a_turn_ends_where_its_own_template_ends_it(
 
 
 def test_a_special_token_inside_an_answer_does_not_end_it(llm: LanguageModel) -> None:
-    row = finetuning.encode(llm, ask("lampd", "1 </s> 2"))
+    row = encoding.encode(llm, ask("lampd", "1 </s> 2"))
     assert sum(row.learned) == 4
 
 
@@ -104,7 +111,7 @@ def test_a_template_that_changes_earlier_turns_is_refused(llm: LanguageModel) ->
     llm.tokenizer.chat_template = "{% for m in messages %}{{ loop.last }} {{ m['content'] }} "
     llm.tokenizer.chat_template += "</s>{% endfor %}"
     with pytest.raises(FinetuningError, match="changes earlier turns"):
-        finetuning.encode(llm, ask("lampd", "1"))
+        encoding.encode(llm, ask("lampd", "1"))
 
 
 @given(
@@ -118,7 +125,7 @@ def test_a_plan_reads_every_row_once_an_epoch_within_its_budgets(
     lengths: list[int], per_step: int, per_pass: int, epochs: int, seed: int
 ) -> None:
     recipe = Recipe(tokens_per_step=per_step, tokens_per_pass=per_pass, epochs=epochs, seed=seed)
-    steps = finetuning.plan(lengths, recipe)
+    steps = encoding.plan(lengths, recipe)
     read = [row for step in steps for part in step for row in part]
     for epoch in range(epochs):
         part = read[epoch * len(lengths) : (epoch + 1) * len(lengths)]
@@ -130,7 +137,7 @@ def test_a_plan_reads_every_row_once_an_epoch_within_its_budgets(
 
 def test_part_of_an_epoch_reads_part_of_the_rows() -> None:
     recipe = Recipe(epochs=1.5, tokens_per_step=10, tokens_per_pass=10)
-    assert len(finetuning.plan([10] * 8, recipe)) == 12
+    assert len(encoding.plan([10] * 8, recipe)) == 12
 
 
 # --- the loss -------------------------------------------------------------------------------------
@@ -138,13 +145,13 @@ def test_part_of_an_epoch_reads_part_of_the_rows() -> None:
 
 def test_the_loss_equals_the_models_own_on_full_logits(llm: LanguageModel) -> None:
     chats = [*EXAMPLES, ask("lampd", "1 2") + ask("ferry", "3")]
-    rows = [finetuning.encode(llm, chat) for chat in chats]
-    together = finetuning.token_losses(llm, rows).split([sum(row.learned) for row in rows])
-    for row, losses in zip(rows, together, strict=True):
+    rows = [encoding.encode(llm, chat) for chat in chats]
+    together = token_losses(llm, rows).split([sum(row.learned) for row in rows])
+    for row, each in zip(rows, together, strict=True):
         pairs = zip(row.ids, row.learned, strict=True)
         labels = torch.tensor([[i if yes else -100 for i, yes in pairs]])
         whole = llm.model(torch.tensor([row.ids]), labels=labels).loss
-        assert losses.mean().item() == pytest.approx(whole.item(), rel=1e-5)
+        assert each.mean().item() == pytest.approx(whole.item(), rel=1e-5)
     means = [losses.mean().item() for losses in together]
     assert loss_on(llm, chats, tokens_per_pass=30) == pytest.approx(means, rel=1e-5)
 
@@ -179,7 +186,7 @@ def test_the_fused_layer_computes_what_pefts_does_gradients_too(llm: LanguageMod
     torch.nn.init.normal_(lora.lora_B["default"].weight)
     weights = [lora.lora_A["default"].weight, lora.lora_B["default"].weight]
     results = []
-    for compute in (lora.forward, lambda x: finetuning._fused(lora, x)):
+    for compute in (lora.forward, lambda x: fused.fused_forward(lora, x)):
         x = torch.randn(2, 3, 32, generator=torch.Generator().manual_seed(1), requires_grad=True)
         y = compute(x)
         grads = torch.autograd.grad((y**2).sum(), [x, *weights])
@@ -187,7 +194,7 @@ def test_the_fused_layer_computes_what_pefts_does_gradients_too(llm: LanguageMod
     for theirs, ours in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs)
     with wrapped.disable_adapter():
-        assert torch.equal(finetuning._fused(lora, x), lora.base_layer(x))
+        assert torch.equal(fused.fused_forward(lora, x), lora.base_layer(x))
     wrapped.unload()
 
 
@@ -209,7 +216,7 @@ def test_the_fused_gate_computes_what_pefts_does_and_keeps_less(
         llm.model, LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM")
     )
     mlp = llm.model.model.layers[0].mlp
-    assert finetuning._is_gated(mlp)
+    assert fused.is_gated(mlp)
     weights = [weight for weight in mlp.parameters() if weight.requires_grad]
     for weight in weights:
         torch.nn.init.normal_(weight, std=0.1)
@@ -217,7 +224,7 @@ def test_the_fused_gate_computes_what_pefts_does_and_keeps_less(
     product = torch.nn.functional.silu(mlp.gate_proj(x)) * mlp.up_proj(x)
     values = product.detach().flatten().sort().values
     results, kept = [], []
-    for compute in (mlp.forward, lambda x: finetuning._fused_gated(mlp, x)):
+    for compute in (mlp.forward, lambda x: fused.fused_gated_forward(mlp, x)):
         y, saved = with_what_is_saved(compute, x)
         kept.append(any(torch.equal(t.flatten().sort().values, values) for t in saved))
         results.append((y, *torch.autograd.grad((y**2).sum(), [x, *weights])))
@@ -225,9 +232,9 @@ def test_the_fused_gate_computes_what_pefts_does_and_keeps_less(
         torch.testing.assert_close(ours, theirs)
     assert kept == [True, False]
     with wrapped.disable_adapter():
-        torch.testing.assert_close(finetuning._fused_gated(mlp, x), mlp(x))
+        torch.testing.assert_close(fused.fused_gated_forward(mlp, x), mlp(x))
     monkeypatch.setattr(mlp.config, "hidden_act", "gelu")
-    assert not finetuning._is_gated(mlp)
+    assert not fused.is_gated(mlp)
     wrapped.unload()
 
 
@@ -240,7 +247,7 @@ def test_losses_are_remembered_with_the_adapter_that_made_them(
     with attached(llm, adapter):
         tuned = loss_on(mindful, EXAMPLES)
         assert np.array_equal(tuned, loss_on(llm, EXAMPLES)) and not np.array_equal(tuned, base)
-    monkeypatch.setattr(finetuning, "_mean_losses", None)
+    monkeypatch.setattr(losses, "mean_losses", None)
     assert np.array_equal(loss_on(mindful, EXAMPLES[::-1]), base[::-1])
     with attached(llm, adapter):
         assert np.array_equal(loss_on(mindful, EXAMPLES), tuned)
@@ -258,7 +265,7 @@ def test_training_learns_and_the_base_comes_back_exactly(llm: LanguageModel) -> 
             train(llm, EXAMPLES, QUICK)
     assert torch.equal(logits_of(llm), before)
     assert weights_digest(llm.model) == digest
-    assert adapter.tokens == 20 * sum(len(finetuning.encode(llm, c).ids) for c in EXAMPLES)
+    assert adapter.tokens == 20 * sum(len(encoding.encode(llm, c).ids) for c in EXAMPLES)
 
 
 def test_recomputing_changes_no_loss_and_no_weight(llm: LanguageModel) -> None:
@@ -284,7 +291,7 @@ def test_the_base_comes_back_when_something_fails(llm: LanguageModel) -> None:
 
 def test_the_learning_rate_rises_and_falls() -> None:
     recipe = Recipe(warm_up=0.2, learning_rate=1.0)
-    rates = [finetuning.learning_rate(number, 10, recipe) for number in range(10)]
+    rates = [encoding.learning_rate(number, 10, recipe) for number in range(10)]
     assert rates[:2] == [0.5, 1.0]
     assert rates[2:] == pytest.approx([1 - k / 8 for k in range(8)])
 
@@ -322,7 +329,7 @@ def test_a_training_that_breaks_down_says_so_and_leaves_nothing(
 def test_a_dev_loss_that_is_no_number_stops_the_training(
     llm: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finetuning, "_mean_losses", lambda *_: np.array([np.nan]))
+    monkeypatch.setattr(training, "mean_losses", lambda *_: iter([{0: float("nan")}]))
     with pytest.raises(FinetuningError, match="step 1 of"):
         train(llm, EXAMPLES, replace(QUICK, evaluations=40), EXAMPLES[:1])
 
@@ -330,7 +337,7 @@ def test_a_dev_loss_that_is_no_number_stops_the_training(
 def test_the_best_weights_survive_a_later_break_down(
     llm: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = finetuning._Run._step
+    real = training._Run._step
 
     def breaking(run: Any, number: int) -> float:
         loss = real(run, number)
@@ -340,7 +347,7 @@ def test_the_best_weights_survive_a_later_break_down(
             weight.data.fill_(float("nan"))
         return float("nan")
 
-    monkeypatch.setattr(finetuning._Run, "_step", breaking)
+    monkeypatch.setattr(training._Run, "_step", breaking)
     dev = EXAMPLES[:1]
     with pytest.warns(UserWarning, match="step 4 .* The best weights so far are kept"):
         adapter = train(llm, EXAMPLES, replace(QUICK, evaluations=40), dev)
@@ -353,12 +360,13 @@ def test_the_best_weights_survive_a_later_break_down(
 def test_gradients_that_are_no_numbers_do_not_reach_the_weights(
     llm: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = finetuning.token_losses
+    real = token_losses
 
     def exploding(*arguments: Any) -> torch.Tensor:
-        return real(*arguments) * torch.tensor(3e38)  # the loss is finite, its gradient is not
+        losses = real(*arguments)
+        return losses + (losses - losses.detach()).sqrt()  # + 0, whose gradient is infinite
 
-    monkeypatch.setattr(finetuning, "token_losses", exploding)
+    monkeypatch.setattr(training, "token_losses", exploding)
     with pytest.raises(FinetuningError, match="step 1 of"):
         train(llm, EXAMPLES, QUICK)
 
@@ -387,7 +395,7 @@ def test_a_recipe_that_cannot_be_used_is_refused(name: str, value: Any) -> None:
 
 
 def test_a_training_too_short_to_time_has_no_speed(tmp_path: Path) -> None:
-    assert finetuning.Adapter(tmp_path, Recipe(), [], 40, 0.0).tokens_per_second == 0
+    assert recipes.Adapter(tmp_path, Recipe(), [], 40, 0.0).tokens_per_second == 0
 
 
 def test_pefts_warning_is_silenced_and_no_other_for_good(llm: LanguageModel) -> None:
@@ -422,13 +430,13 @@ def test_a_seed_reproduces_and_another_does_not(
 def trainings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Grows by one with every training that is not loaded."""
     ran: list[int] = []
-    real = finetuning._train
+    real = training._train
 
     def counted(*args: Any) -> None:
         ran.append(1)
         real(*args)
 
-    monkeypatch.setattr(finetuning, "_train", counted)
+    monkeypatch.setattr(training, "_train", counted)
     return ran
 
 
@@ -464,8 +472,8 @@ def test_an_interrupted_training_goes_on_and_ends_the_same(
     whole = train(llm, EXAMPLES, QUICK, dev)
     monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "another"))
     before = logits_of(llm)
-    monkeypatch.setattr(finetuning, "SAVE_SECONDS", 0)
-    real, steps = finetuning._Run._step, []
+    monkeypatch.setattr(training, "SAVE_SECONDS", 0)
+    real, steps = training._Run._step, []
 
     def interrupted(run: Any, number: int) -> float:
         steps.append(number)
@@ -473,7 +481,7 @@ def test_an_interrupted_training_goes_on_and_ends_the_same(
             raise KeyboardInterrupt
         return real(run, number)
 
-    monkeypatch.setattr(finetuning._Run, "_step", interrupted)
+    monkeypatch.setattr(training._Run, "_step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(llm, EXAMPLES, QUICK, dev)
     root = tmp_path / "another" / "adapters"
@@ -517,33 +525,42 @@ def test_losses_come_in_the_order_of_the_examples(llm: LanguageModel) -> None:
 # --- several processes ----------------------------------------------------------------------------
 
 
-def _trained(folder: Path, job: dict[str, Any], processes: int, model: Path) -> finetuning.Adapter:
+def _trained(folder: Path, job: dict[str, Any], count: int, model: Path) -> recipes.Adapter:
     """Train in new processes with a cache of their own."""
     folder.mkdir()
     (folder / "job.json").write_text(json.dumps(job))
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     done = subprocess.run(
-        [*torchrun, f"--nproc-per-node={processes}", "-m", "course_utils.finetuning", "job.json"],
+        [
+            *torchrun,
+            f"--nproc-per-node={count}",
+            "-m",
+            "course_utils.scale.processes",
+            "job.json",
+        ],
         cwd=folder,
         env=os.environ
         | {"COURSE_CACHE": str(folder), "COURSE_GENERATOR": str(model), "OMP_NUM_THREADS": "1"}
-        | {"COURSE_PROGRESS": "0", "PYTHONPATH": str(Path(finetuning.__file__).parents[1])},
+        | {"COURSE_PROGRESS": "0", "PYTHONPATH": str(Path(training.__file__).parents[2])},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    return finetuning.load_adapter(Path(done.stdout.split()[-1]))
+    return adapters.load_adapter(Path(done.stdout.split()[-1]))
 
 
-@pytest.mark.parametrize(
-    ("gpus", "processes", "taken"), [(0, 1, 0), (1, 1, 1), (1, 2, 0), (2, 2, 1)]
-)
+@pytest.mark.parametrize(("gpus", "count", "taken"), [(0, 1, 0), (1, 1, 1), (1, 2, 0), (2, 2, 1)])
 def test_gpus_are_taken_when_there_is_one_for_each_process(
-    monkeypatch: pytest.MonkeyPatch, gpus: int, processes: int, taken: int
+    monkeypatch: pytest.MonkeyPatch, gpus: int, count: int, taken: int
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
-    assert finetuning._has_gpu() == bool(taken)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
+    monkeypatch.setattr(dist, "init_process_group", lambda _: None)
+    monkeypatch.setattr(dist, "get_rank", lambda: 0)
+    monkeypatch.setattr(dist, "get_world_size", lambda: count)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(count))
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    assert (processes.Torchrun().device() is not None) == bool(taken)
 
 
 @pytest.mark.slow
@@ -554,8 +571,8 @@ def test_two_processes_train_what_one_does(llm: LanguageModel, tmp_path: Path) -
     recipe: dict[str, Any] = {"rank": 4, "alpha": 8, "learning_rate": 0.02, "epochs": 4}
     recipe |= {"tokens_per_step": 40, "tokens_per_pass": 20}
     examples = [*EXAMPLES, ask("lampd", "4")]
-    lengths = [len(finetuning.encode(llm, chat).ids) for chat in examples]
-    passes = {len(step) for step in finetuning.plan(lengths, Recipe(**recipe))}
+    lengths = [len(encoding.encode(llm, chat).ids) for chat in examples]
+    passes = {len(step) for step in encoding.plan(lengths, Recipe(**recipe))}
     assert 1 in passes and max(passes) > 1
     job = {"examples": examples, "recipe": recipe, "dev": [ask("cellar", "4 5")]}
     one = _trained(tmp_path / "one", job, 1, tmp_path / "model")

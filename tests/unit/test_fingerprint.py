@@ -12,8 +12,9 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
-from course_utils.finetuning import Adapter, Recipe, attached
-from course_utils.models import LanguageModel
+from course_utils.models.generator import LanguageModel
+from course_utils.tune.adapters import attached
+from course_utils.tune.recipes import Adapter, Recipe
 
 
 def afresh(llm: LanguageModel) -> str:
@@ -65,6 +66,21 @@ def test_attached_is_noticed(llm: LanguageModel, tmp_path: Path) -> None:
     assert llm.fingerprint() == bare
 
 
+def test_an_adapter_merged_between_two_uses_is_noticed(llm: LanguageModel) -> None:
+    """The parameters are the same tensors as before, and peft has changed them uncounted."""
+    before = llm.fingerprint()
+    wrap(llm).merge_and_unload()
+    assert llm.fingerprint() == afresh(llm) != before
+
+
+def test_unmerging_is_noticed(llm: LanguageModel) -> None:
+    wrapped = wrap(llm)
+    wrapped.merge_adapter()
+    merged = llm.fingerprint()
+    wrapped.unmerge_adapter()
+    assert llm.fingerprint() == afresh(llm) != merged
+
+
 def scale(llm: LanguageModel, wrapped: Any) -> None:
     for layer in layers(llm):
         layer.scaling["default"] *= 2
@@ -96,8 +112,14 @@ def drop_out(llm: LanguageModel, wrapped: Any) -> None:
     llm.model.train()
 
 
-def set_data(llm: LanguageModel, wrapped: Any) -> None:
+def change_data(llm: LanguageModel, wrapped: Any) -> None:
     llm.model.model.layers[0].mlp.up_proj.base_layer.weight.data += 0.5
+
+
+def replace_data(llm: LanguageModel, wrapped: Any) -> None:
+    weight = llm.model.model.layers[0].mlp.up_proj.base_layer.weight
+    weight.data = weight.data.clone()
+    weight.data[3, 3] += 0.5  # too small a change to be seen, if the tensor were the same
 
 
 def other_template(llm: LanguageModel, wrapped: Any) -> None:
@@ -106,7 +128,10 @@ def other_template(llm: LanguageModel, wrapped: Any) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [scale, train, merge, merge_for_good, switch_off, drop_out, set_data, other_template],
+    [
+        *(scale, train, merge, merge_for_good, switch_off, drop_out),
+        *(change_data, replace_data, other_template),
+    ],
 )
 def test_every_change_is_noticed(
     llm: LanguageModel, change: Callable[[LanguageModel, Any], None]

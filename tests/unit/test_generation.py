@@ -14,25 +14,15 @@ from llama_index.core.schema import NodeRelationship, NodeWithScore, RelatedNode
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from course_utils import generation
-from course_utils.generation import (
-    Answer,
-    CopyReader,
-    CourseLLM,
-    _common,
-    cite,
-    cited_page,
-    copy_from,
-    extract_with,
-    generate,
-    generate_and_score,
-    next_tokens,
-    option_scores,
-    rag_chat,
-    sentences,
-    supporting_page,
-)
-from course_utils.models import Endpoint, LanguageModel
+from course_utils.generate import decoding
+from course_utils.generate.citing import Answer, cite, cited_page, supporting_page
+from course_utils.generate.decoding import common_prefix, generate
+from course_utils.generate.prompting import rag_chat
+from course_utils.lab.extracting import extract_with, split_sentences
+from course_utils.lab.llamaindex import CourseLLM
+from course_utils.models.generator import Endpoint, LanguageModel
+from course_utils.tasks.copying import CopyReader, copy_from, next_tokens
+from course_utils.tasks.options import generate_and_score, option_scores
 
 
 def hit(page: str, text: str) -> NodeWithScore:
@@ -196,7 +186,7 @@ def test_no_chats_give_no_answers(llm: LanguageModel, remember: bool) -> None:
 
 def test_sentences_take_rows_items_and_lines_apart() -> None:
     text = "One. Two!\n- three\n| a | b |\n|---|---|\n\nFour 1.5 s?"
-    assert sentences(text) == ["One.", "Two!", "- three", "| a | b |", "Four 1.5 s?"]
+    assert split_sentences(text) == ["One.", "Two!", "- three", "| a | b |", "Four 1.5 s?"]
 
 
 class _Chat(BaseHTTPRequestHandler):
@@ -241,7 +231,7 @@ def test_an_openai_compatible_endpoint_answers() -> None:
     ],
 )
 def test_what_prompts_share(prompts: list[list[int]], shared: int) -> None:
-    assert _common(prompts) == shared
+    assert common_prefix(prompts) == shared
 
 
 @pytest.mark.parametrize("tokens_per_batch", [60, 4096])
@@ -260,13 +250,13 @@ def test_a_shared_prefix_changes_no_answer(
     chats = [[*earlier, {"role": "user", "content": text}] for text in asked]
     plain = [generate(llm, [chat], 6)[0] for chat in chats]
     assert len(set(plain)) > 1
-    monkeypatch.setattr(generation, "READ_TOKENS", read_tokens)
+    monkeypatch.setattr(decoding, "READ_TOKENS", read_tokens)
     assert generate(llm, chats, 6, tokens_per_batch, shared_prefix=True) == plain
     assert generate(llm, chats, 6, tokens_per_batch) == plain
     with torch.inference_mode():
         ours = llm.model.generate(  # transformers' own cache, one prompt and no padding
             **llm.tokenizer.pad(
-                {"input_ids": generation._prompts(llm, chats[:1])}, return_tensors="pt"
+                {"input_ids": decoding.encode_chats(llm, chats[:1])}, return_tensors="pt"
             ),
             max_new_tokens=6,
             do_sample=False,
@@ -282,7 +272,7 @@ def test_reading_once_gives_what_reading_twice_gives(
     read_tokens: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(generation, "READ_TOKENS", read_tokens)
+    monkeypatch.setattr(decoding, "READ_TOKENS", read_tokens)
     asked = ["ferry ?", "what is the port of cellar ?", "lampd 3 4 5", "1"]
     chats = [[{"role": "user", "content": text}] for text in asked]
     options = [["1", "2 3"], ["lampd", "ferry 4", "1 2 3"], ["5"], ["what is", "port"]]
@@ -345,7 +335,7 @@ def test_what_was_asked_before_is_read_from_disk(llm: LanguageModel, ask: Any) -
     mindful = replace(llm, model=counted, remember=True)
     assert ask(mindful) == expected and counted.runs > 1
     counted.runs = 0
-    assert ask(mindful) == expected and counted.runs == 1  # its fingerprint
+    assert ask(mindful) == expected and counted.runs == 0  # nor for its fingerprint
 
 
 @pytest.mark.parametrize("ask", REMEMBERED.values(), ids=REMEMBERED)
@@ -362,7 +352,7 @@ def test_only_what_is_new_is_computed_and_settings_count(llm: LanguageModel) -> 
     mindful = replace(llm, model=counted, remember=True)
     first = generate(mindful, ASKED[:1] * 3, 4)
     assert counted.runs == 3 and len(set(first)) == 1  # for the fingerprint, to read, to write
-    assert generate(mindful, ASKED, 4)[0] == first[0] and counted.runs == 6
+    assert generate(mindful, ASKED, 4)[0] == first[0] and counted.runs == 5
     assert generate(mindful, ASKED, 2) == generate(llm, ASKED, 2)
     drawn = {generate(mindful, ASKED[:1], 8, temperature=3.0, seed=seed)[0] for seed in range(5)}
     assert len(drawn) > 1  # what is drawn is never remembered

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from course_utils.grading import store, view
-from course_utils.grading.check import grade, standing
-from course_utils.grading.collect import Judge, collect, grade_exercise
-from course_utils.grading.exercises import CODE, Exercise, get, load, rebuilt_names
+from course_utils.grade import store, view
+from course_utils.grade.check import grade, standing
+from course_utils.grade.collect import Judge, collect, grade_exercise
+from course_utils.grade.exercises import CODE, Exercise, get_exercise, load_exercises, rebuilt_names
 
 DEMO = Path(__file__).parents[1] / "browser" / "exercises"
 ANSWERS: dict[str, list[Any]] = {
@@ -43,7 +43,7 @@ HELP = ("hint", "solution")
 def judge() -> Iterator[Judge]:
     with Judge(DEMO) as made:
         yield made
-    load.cache_clear()
+    load_exercises.cache_clear()
 
 
 def press(kind: str, step: Any) -> None:
@@ -71,6 +71,7 @@ def true_credits(exercise: Exercise, events: list[store.Event]) -> list[store.Ev
     ]
 
 
+@pytest.mark.slow
 @settings(
     max_examples=60,
     deadline=None,
@@ -89,11 +90,11 @@ def test_points_are_the_standing_of_the_true_history(
         patch.setattr(view, "_open", {})
         for kind, step in steps:
             press(kind, step)
-        recorded = store.read()[0]
+        recorded = store.read_events()[0]
     lie = data.draw(st.fixed_dictionaries({}, optional={"credit": st.floats(0, 1)}))
     handed_in = [event | (lie if event["event"] == "answer" else {}) for event in recorded]
     for kind in ANSWERS:
-        exercise = get(f"99-{kind}", DEMO)
+        exercise = get_exercise(f"99-{kind}", DEMO)
         graded = grade_exercise("a", exercise, handed_in, judge)
         mine = [event for event in recorded if event["exercise"] == exercise.id]
         assert graded.standing == standing(exercise, mine), "not what the notebook shows"
@@ -123,7 +124,7 @@ def test_all_solutions_of_the_course_earn_all_points(
     torch.set_num_threads(max(threads, 2))
     try:
         torch.rand(2000, 2000) @ torch.rand(2000, 2000)
-        course = list(load().values())
+        course = list(load_exercises().values())
         events = [event for n, e in enumerate(course) for event in solution_events(e, n % 60)]
         (tmp_path / "all.jsonl").write_text(store.export_text(events), encoding="utf8")
         graded = collect(tmp_path, tmp_path / "out", say=lambda _: None)

@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 
-from course_utils.grading.check import Result, answer_text, grade, parse_number, standing
-from course_utils.grading.exercises import Exercise, GradingError, get, load
+from course_utils.grade.check import Result, grade, parse_number, standing
+from course_utils.grade.exercises import Exercise, GradingError, get_exercise, load_exercises
+from course_utils.grade.source import answer_text
 
 DEMO = Path(__file__).parents[1] / "browser" / "exercises"
 
 
 def demo(name: str) -> Exercise:
-    return get(f"99-{name}", DEMO)
+    return get_exercise(f"99-{name}", DEMO)
 
 
 def judge(name: str, answer: Any, **names: Any) -> Result:
@@ -251,7 +252,7 @@ def write(folder: Path, text: str = GOOD, code: str | None = CODE) -> Path:
 
 
 def test_a_good_definition_is_read(tmp_path: Path) -> None:
-    assert get("07-x", write(tmp_path)).attempts == 5
+    assert get_exercise("07-x", write(tmp_path)).attempts == 5
 
 
 @pytest.mark.parametrize(
@@ -284,7 +285,7 @@ def test_a_wrong_definition_is_a_clear_sentence(
     tmp_path: Path, old: str, new: str, said: str
 ) -> None:
     with pytest.raises(GradingError, match=said) as raised:
-        load(write(tmp_path, GOOD.replace(old, new)))
+        load_exercises(write(tmp_path, GOOD.replace(old, new)))
     assert "\n" not in str(raised.value) and str(raised.value).endswith(".")
 
 
@@ -293,15 +294,15 @@ def test_two_options_with_one_text_are_refused(tmp_path: Path) -> None:
     options = ", ".join(option % key for key in "abc")
     text = GOOD.replace("number", "choice").replace("tolerance: 0", f"options: [{options}]")
     with pytest.raises(GradingError, match="two options have the same text"):
-        load(write(tmp_path, text))
+        load_exercises(write(tmp_path, text))
 
 
 @pytest.mark.parametrize(("code", "said"), [(None, "is missing"), ("1/0", "cannot be imported")])
 def test_a_missing_or_broken_module_is_named(tmp_path: Path, code: str | None, said: str) -> None:
     with pytest.raises(GradingError, match=f"07_demo.py {said}"):
-        load(write(tmp_path, code=code))
+        load_exercises(write(tmp_path, code=code))
 
 
 def test_an_unknown_exercise_names_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(GradingError, match="no exercise '07-z'; there are 07-x"):
-        get("07-z", write(tmp_path))
+        get_exercise("07-z", write(tmp_path))

@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from course_utils.corpus import DATASETS, Question, Span, load_handbook, load_questions
-from course_utils.evaluation import is_correct
-from course_utils.generation import Answer
+from course_utils.evaluate.correctness import is_correct
+from course_utils.files import DATASETS
+from course_utils.generate.citing import Answer
+from course_utils.search.documents import Question, Span
+from course_utils.tasks.handbook import load_handbook, load_questions
 
 
 @dataclass

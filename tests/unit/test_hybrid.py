@@ -23,15 +23,15 @@ from llama_index.core.schema import (
 )
 from llama_index.core.vector_stores import MetadataFilter, MetadataFilters
 
-from course_utils.corpus import Question, read_beir
-from course_utils.evaluation import evaluate, evaluate_beir
-from course_utils.retrieval import (
+from course_utils.evaluate.metrics import evaluate_retrieval
+from course_utils.project.beir import evaluate_beir, read_beir
+from course_utils.search.documents import Question
+from course_utils.search.fusion import FusedRetriever, reciprocal_rank_fusion
+from course_utils.search.retrieval import (
     BM25Retriever,
     DenseRetriever,
-    FusedRetriever,
     NodeRetriever,
     content_words,
-    reciprocal_rank_fusion,
 )
 
 WORDS = ["lantern", "battery", "crib", "invoice", "night", "charging", "bay", "order", "depot"]
@@ -352,7 +352,7 @@ def test_evaluate_scores_pages_by_their_best_chunk(embedder: Any) -> None:
         TextNode(id_="other", text="alarm alarm ferry"),
     ]
     questions = [Question("a", "frost", grades={"page": 2}), Question("b", "bay", grades={"x": 2})]
-    scores = evaluate(BM25Retriever(nodes), questions, ["recip_rank", "recall_1"])
+    scores = evaluate_retrieval(BM25Retriever(nodes), questions, ["recip_rank", "recall_1"])
     assert {name: values.tolist() for name, values in scores.items()} == {
         "recip_rank": [1, 0],
         "recall_1": [1, 0],

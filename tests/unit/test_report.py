@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from course_utils import report
-from course_utils.corpus import CorpusError, read_folder
-from course_utils.generation import Answer
+from course_utils.generate.citing import Answer
+from course_utils.project import questions as questions_module
+from course_utils.project import report
+from course_utils.project.questions import check_inputs, draft_questions, read_questions
+from course_utils.search.documents import CorpusError, read_folder
 
 PAGES = {
     "ports.md": "# Ports\n\nlampd listens on 7204. The <b>second</b> is 7205.",
@@ -54,7 +56,7 @@ def pages(folder: Path) -> dict[str, Any]:
 
 
 def test_questions_find_their_pages_and_quotes(folder: Path, questions: Path) -> None:
-    first, second, third = report.read_questions(questions, pages(folder))
+    first, second, third = read_questions(questions, pages(folder))
     span = first.gold[0]
     assert PAGES["ports.md"][span.start : span.end] == "lampd listens on 7204."
     assert (second.gold[0].page, second.kind, second.answer) == (
@@ -67,7 +69,7 @@ def test_questions_find_their_pages_and_quotes(folder: Path, questions: Path) ->
 
 def test_a_file_from_a_spreadsheet_is_read(folder: Path, questions: Path) -> None:
     questions.write_text("\ufeffquestion;page\nwho, then?;ports.md\n", encoding="utf8")
-    assert report.read_questions(questions, pages(folder))[0].text == "who, then?"
+    assert read_questions(questions, pages(folder))[0].text == "who, then?"
 
 
 @pytest.mark.parametrize(
@@ -87,24 +89,24 @@ def test_bad_questions_are_told_in_one_sentence(
 ) -> None:
     questions.write_text(text)
     with pytest.raises(CorpusError, match=re.escape(message)):
-        report.read_questions(questions, pages(folder))
+        read_questions(questions, pages(folder))
 
 
 def test_other_bad_input(folder: Path, questions: Path, tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="--draft 20"):
-        report.check(folder, tmp_path / "none.csv", drafting=False)
+        check_inputs(folder, tmp_path / "none.csv", drafting=False)
     with pytest.raises(CorpusError, match="left as it is"):
-        report.check(folder, questions, drafting=True)
+        check_inputs(folder, questions, drafting=True)
     (tmp_path / "empty").mkdir()
     with pytest.raises(CorpusError, match="holds no text"):
-        report.check(tmp_path / "empty", questions, drafting=False)
+        check_inputs(tmp_path / "empty", questions, drafting=False)
     (folder / "a").mkdir()
     (folder / "a" / "owners.txt").write_text("another")
     with pytest.raises(CorpusError, match="several pages"):
-        report.read_questions(questions, pages(folder))
+        read_questions(questions, pages(folder))
     questions.write_bytes("question,page\nwäre,ports.md\n".encode("latin1"))
     with pytest.raises(CorpusError, match="not UTF-8"):
-        report.read_questions(questions, pages(folder))
+        read_questions(questions, pages(folder))
 
 
 class Links(HTMLParser):
@@ -119,12 +121,12 @@ class Links(HTMLParser):
 def test_the_report_stands_alone_and_shows_each_page(
     folder: Path, questions: Path, sized: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("course_utils.retrieval.embed_nodes", _embed)
+    monkeypatch.setattr("course_utils.search.retrieval.embed_nodes", _embed)
     made = report.evaluate_folder(folder, questions, sized, parrot)
     assert [asked.cause for asked in made.asked] == [None, "read wrongly", None]
-    assert report.blame(made)["right"] == 2 and sum(report.blame(made).values()) == 3
+    assert report.count_causes(made)["right"] == 2 and sum(report.count_causes(made).values()) == 3
     assert all(len(each["recall_5"]) == 3 for each in made.scores.values())
-    text = report.to_html(made)
+    text = report.report_html(made)
     parser = Links()
     parser.feed(text)
     tags = [tag for tag, _ in parser.found]
@@ -142,10 +144,10 @@ def test_the_report_stands_alone_and_shows_each_page(
 def test_a_checked_report_does_not_warn(
     folder: Path, questions: Path, sized: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("course_utils.retrieval.embed_nodes", _embed)
+    monkeypatch.setattr("course_utils.search.retrieval.embed_nodes", _embed)
     questions.write_text(ROWS.replace(",draft\n", ",\n"))
     made = report.evaluate_folder(folder, questions, sized)
-    assert "draft" not in report.to_html(made).partition("</style>")[2]
+    assert "draft" not in report.report_html(made).partition("</style>")[2]
     assert all(asked.answer is None for asked in made.asked)
 
 
@@ -153,15 +155,15 @@ def test_drafts_are_marked_and_read_back(
     folder: Path, tmp_path: Path, sized: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     texts = ["Sure:\nWhat is there? Because", "no question mark", "Why, then?"]
-    monkeypatch.setattr(report, "generate", lambda llm, chats, n: texts[: len(chats)])
+    monkeypatch.setattr(questions_module, "generate", lambda llm, chats, n: texts[: len(chats)])
     out = tmp_path / "drafts.csv"
-    assert report.draft_questions(folder, out, None, sized, 99) == 3  # type: ignore[arg-type]
-    drafted = report.read_questions(out, pages(folder))
+    assert draft_questions(folder, out, None, sized, 99) == 3  # type: ignore[arg-type]
+    drafted = read_questions(out, pages(folder))
     assert [q.kind for q in drafted] == ["draft"] * 3
     assert {q.gold[0].page for q in drafted} == set(PAGES)
     assert drafted[2].text == "Why, then?"
     with pytest.raises(CorpusError, match="left as it is"):
-        report.draft_questions(folder, out, None, sized, 1)  # type: ignore[arg-type]
+        draft_questions(folder, out, None, sized, 1)  # type: ignore[arg-type]
 
 
 def _embed(nodes: Any, embedder: Any) -> Any:

@@ -31,21 +31,18 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from course_utils.corpus import Question
-from course_utils.evaluation import evaluate_beir
 from course_utils.files import cache_dir
-from course_utils.models import Embedder, LanguageModel, ModelError
-from course_utils.reranking import (
-    CrossEncoder,
-    LateInteraction,
-    LearnedMix,
-    QueryLikelihood,
-    RerankedRetriever,
-    Reranker,
-    default,
-    reading_prompt,
-)
-from course_utils.retrieval import BM25Retriever
+from course_utils.lab.query_likelihood import QueryLikelihood, reading_prompt
+from course_utils.lab.rerank_training import fit_mix, tune_late_interaction
+from course_utils.models.embedding import Embedder
+from course_utils.models.generator import LanguageModel
+from course_utils.models.registry import ModelError
+from course_utils.project.beir import evaluate_beir
+from course_utils.search.documents import Question
+from course_utils.search.late_interaction import LateInteraction
+from course_utils.search.mixing import LearnedMix, default_reranker
+from course_utils.search.reranking import CrossEncoder, RerankedRetriever, Reranker
+from course_utils.search.retrieval import BM25Retriever
 
 WORDS = ["lantern", "battery", "crib", "invoice", "night", "bay", "order", "depot", "frost"]
 WORDS += ["alarm", "ferry", "the"]
@@ -274,15 +271,15 @@ def gold_ranks(reranker: Reranker) -> float:
 
 def test_tuning_learns_a_planted_rule_and_is_kept(tiny: Embedder) -> None:
     late = LateInteraction(tiny)
-    tuned = late.tune(*lesson(), epochs=20, rate=1e-2)
+    tuned = tune_late_interaction(late, *lesson(), epochs=20, rate=1e-2)
     assert gold_ranks(tuned) < 0.5 < gold_ranks(late)
     (path,) = cache_dir().glob("late-*.safetensors")
     written = path.stat().st_mtime_ns
-    again = LateInteraction(tiny).tune(*lesson(), epochs=20, rate=1e-2)
+    again = tune_late_interaction(LateInteraction(tiny), *lesson(), epochs=20, rate=1e-2)
     assert path.stat().st_mtime_ns == written
     assert again._change is not None and tuned._change is not None
     assert torch.equal(again._change, tuned._change)
-    late.tune(*lesson(), epochs=1, rate=1e-2)
+    tune_late_interaction(late, *lesson(), epochs=1, rate=1e-2)
     kept = list(cache_dir().glob("late-*"))
     assert len(kept) == 2  # other settings are another file; none is partial
 
@@ -292,29 +289,21 @@ def test_another_collection_of_as_many_chunks_is_tuned_for_itself(tiny: Embedder
     layers = []
     for texts in pages:
         chunks = [node(f"c{i}", text) for i, text in enumerate(texts)]
-        layers.append(LateInteraction(tiny, chunks).tune(*lesson(), epochs=1, rate=1e-2)._change)
+        layers.append(
+            tune_late_interaction(
+                LateInteraction(tiny, chunks), *lesson(), epochs=1, rate=1e-2
+            )._change
+        )
     assert layers[0] is not None and layers[1] is not None
     assert not torch.equal(layers[0], layers[1])
 
 
 def test_a_tuned_copy_keeps_on_disk_what_the_first_keeps(tiny: Embedder) -> None:
     for remember in (False, True):
-        tuned = LateInteraction(tiny, remember=remember).tune(*lesson(), epochs=1)
+        tuned = tune_late_interaction(LateInteraction(tiny, remember=remember), *lesson(), epochs=1)
         tuned.forget()
         gold_ranks(tuned)
         assert (cache_dir() / "tokens.sqlite").exists() == remember
-
-
-def test_a_tuned_layer_is_saved_and_loaded(tiny: Embedder, tmp_path: Path) -> None:
-    tuned = LateInteraction(tiny).tune(*lesson(), epochs=2, rate=1e-2)
-    tuned.save(tmp_path / "layer.safetensors")
-    loaded = LateInteraction(tiny).load(tmp_path / "layer.safetensors")
-    questions, rankings = lesson()
-    asked = [q.text for q in questions]
-    assert loaded.rerank(asked, rankings) == tuned.rerank(asked, rankings)
-    assert loaded.rerank(asked, rankings) != LateInteraction(tiny).rerank(asked, rankings)
-    with pytest.raises(ValueError, match="not tuned"):
-        LateInteraction(tiny).save(tmp_path / "nothing")
 
 
 # --- query likelihood -----------------------------------------------------------------------------
@@ -382,7 +371,9 @@ def test_likelihoods_are_remembered_by_question_and_prompt(
     plain, keeping = QueryLikelihood(llm), QueryLikelihood(replace(llm, remember=True))
     for question in ("night ferry", "frost", "night ferry"):
         assert scores(keeping.judge(question, hits)) == scores(plain.judge(question, hits))
-    monkeypatch.setattr("course_utils.reranking.likelihoods", None)  # nothing is computed again
+    monkeypatch.setattr(
+        "course_utils.lab.query_likelihood.likelihoods", None
+    )  # nothing is computed again
     keeping.judge("frost", hits)
     with pytest.raises(TypeError):
         keeping.judge("alarm", hits)
@@ -408,7 +399,7 @@ def planted(weights: Sequence[float], n: int = 150) -> tuple[list[Question], Any
 
 @pytest.mark.parametrize("weights", [(2.0, 1.0), (0.0, 2.0), (1.0, -1.0)])
 def test_the_mix_finds_a_planted_weighting(weights: tuple[float, float]) -> None:
-    made = LearnedMix.fit([Fixed()], *planted(weights), l2=1e-4).weights
+    made = fit_mix([Fixed()], *planted(weights), l2=1e-4).weights
     length = np.linalg.norm(made) * np.linalg.norm(weights)
     assert np.dot(made, weights) / length > 0.97
 
@@ -427,12 +418,13 @@ def test_a_mix_refuses_what_does_not_fit() -> None:
     with pytest.raises(ValueError, match="1 parts need 2 weights"):
         LearnedMix([Fixed()], [1])
     with pytest.raises(ValueError, match="nothing to learn from"):
-        LearnedMix.fit([Fixed()], [Question("q", "x", grades={"other": 2})], [candidates("12")])
+        fit_mix([Fixed()], [Question("q", "x", grades={"other": 2})], [candidates("12")])
 
 
 # --- cross-encoder --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow  # importing sentence-transformers takes seconds
 def test_a_cross_encoder_reads_both_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -445,8 +437,10 @@ def test_a_cross_encoder_reads_both_together(
     found = scores(cross.rerank(["night"], [candidates(corpus)])[0])
     for i, text in enumerate(corpus):
         with torch.inference_mode():
-            pair = cross._tokenizer("night", text, return_tensors="pt")
-            assert found[f"n{i}"] == pytest.approx(cross._model(**pair).logits.item(), abs=1e-5)
+            pair = cross._library.tokenizer("night", text, return_tensors="pt")
+            assert found[f"n{i}"] == pytest.approx(
+                cross._library.model(**pair).logits.item(), abs=1e-5
+            )
 
 
 def test_a_cross_encoder_must_be_named_and_trained(
@@ -455,7 +449,7 @@ def test_a_cross_encoder_must_be_named_and_trained(
     monkeypatch.delenv("COURSE_RERANKER", raising=False)
     with pytest.raises(ModelError, match="set COURSE_RERANKER"):
         CrossEncoder()
-    with pytest.raises(ModelError, match="is a embedder; this needs"):
+    with pytest.raises(ModelError, match="is a embedder; name"):
         CrossEncoder("all-MiniLM-L6-v2")
     tiny.transformer.save_pretrained(tmp_path)
     with pytest.raises(ModelError, match="no cross-encoder"):
@@ -493,4 +487,4 @@ def test_a_beir_folder_is_reranked_too(tiny: Embedder, tmp_path: Path) -> None:
     assert {name: s.tolist() for name, s in evaluate_beir(tmp_path, tiny).items()} == {
         "BM25": [1], "dense": [1], "fused": [1], "reranked": [1]
     }  # fmt: skip
-    assert isinstance(default(tiny), LearnedMix)
+    assert isinstance(default_reranker(tiny), LearnedMix)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -7,14 +8,8 @@ import numpy as np
 import pytest
 from llama_index.core.schema import TextNode
 
-from course_utils import files
-from course_utils.retrieval import (
-    BM25Retriever,
-    DenseRetriever,
-    EmbeddingCache,
-    FusedRetriever,
-    embed_nodes,
-)
+from course_utils.search.fusion import FusedRetriever
+from course_utils.search.retrieval import BM25Retriever, DenseRetriever, EmbeddingCache, embed_nodes
 
 TEXTS = [
     "the lantern battery is low",
@@ -102,7 +97,7 @@ def test_an_interrupted_save_is_no_index(
     def interrupted(_: int) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(files.os, "fsync", interrupted)
+    monkeypatch.setattr(os, "fsync", interrupted)
     with pytest.raises(KeyboardInterrupt):
         retriever.save(tmp_path)
     with pytest.raises(ValueError, match="holds no saved index"):

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from course_utils.grading.check import Result
-from course_utils.grading.exercises import Exercise, GradingError, get
-from course_utils.grading.sandbox import Sandbox, can_isolate
+from course_utils.grade.check import Result
+from course_utils.grade.exercises import Exercise, GradingError, get_exercise
+from course_utils.grade.sandbox import Sandbox, can_isolate
 
 DEMO = Path(__file__).parents[1] / "browser" / "exercises"
 RIGHT = "return 2 * x"
@@ -21,7 +22,7 @@ RIGHT = "return 2 * x"
 
 @pytest.fixture(scope="module")
 def code() -> Exercise:
-    return get("99-code", DEMO)
+    return get_exercise("99-code", DEMO)
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +42,7 @@ def judge(sandbox: Sandbox, code: Exercise) -> Any:
     return run
 
 
+@pytest.mark.slow
 def test_the_environment_is_out_of_reach(code: Exercise, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET_TOKEN", "hunter2")
     with Sandbox(DEMO) as fresh:
@@ -55,6 +57,7 @@ def double(x):
             assert fresh.judge(code, text).outcome == "passed"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not can_isolate(), reason="this system has no user namespaces")
 def test_network_and_files_are_out_of_reach(judge: Any, tmp_path: Path) -> None:
     server = socket.create_server(("127.0.0.1", 0))
@@ -93,6 +96,7 @@ def test_nothing_is_open_but_the_pipe_for_the_verdict(judge: Any) -> None:
     assert judge(body).outcome == "passed"
 
 
+@pytest.mark.slow
 def test_half_a_report_is_not_waited_for(judge: Any, sandbox: Sandbox) -> None:
     stubborn = "signal.setitimer(signal.ITIMER_REAL, 0)\n    time.sleep(600)"
     half = f"import os, signal, time\n    os.write(3, b'[1,')\n    {stubborn}"
@@ -118,15 +122,45 @@ def test_what_an_answer_leaves_behind_is_ended(judge: Any, body: str) -> None:
     mark = "left-behind-" + os.urandom(8).hex()
     run = f"os.execvp('sleep', [{mark!r}, '600'])"
     assert judge("import os, time\n    " + body.format(run=run)).outcome == "passed"
-    running = []
+    assert not is_running(mark)
+
+
+def is_running(mark: str) -> bool:
+    """Whether a process was started with this word."""
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            running.append(path.read_bytes())
+            if mark.encode() in path.read_bytes():
+                return True
         except OSError:
             continue  # it ended just now
-    assert not any(mark.encode() in line for line in running)
+    return False
 
 
+def wait_for(is_true: Callable[[], bool]) -> None:
+    for _ in range(600):
+        if is_true():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it never happened")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="only Linux can do this")
+def test_an_answer_ends_with_the_sandbox(code: Exercise) -> None:
+    mark = "left-behind-" + os.urandom(8).hex()
+    text = "import os, signal\ndef double(x):\n    signal.setitimer(signal.ITIMER_REAL, 0)\n"
+    text += f"    os.execvp('sleep', [{mark!r}, '600'])\n"
+    with Sandbox(DEMO) as fresh:
+        thread = threading.Thread(target=fresh.judge, args=(code, text))
+        thread.start()
+        wait_for(lambda: is_running(mark))
+        assert fresh._process is not None
+        fresh._process.kill()  # as when `collect` is interrupted
+        thread.join()
+        wait_for(lambda: not is_running(mark))
+
+
+@pytest.mark.slow
 def test_a_process_that_was_ended_is_started_again(code: Exercise) -> None:
     text = f"def double(x):\n    {RIGHT}\n"
     with Sandbox(DEMO) as fresh:
@@ -137,6 +171,7 @@ def test_a_process_that_was_ended_is_started_again(code: Exercise) -> None:
         assert fresh.judge(code, text).outcome == "passed"
 
 
+@pytest.mark.slow
 def test_exercises_that_cannot_be_loaded_are_no_fault_of_the_learner(
     code: Exercise, tmp_path: Path
 ) -> None:

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from course_utils.grading import store
-from course_utils.grading.exercises import GradingError
+from course_utils.grade import store
+from course_utils.grade.exercises import GradingError
 
 ANSWER = {"answer": "a", "outcome": "passed", "credit": 1.0, "feedback": "Yes."}
 
@@ -25,11 +25,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_what_is_recorded_is_read_again_and_lines_are_only_added() -> None:
-    store.record("answer", "01-x", **ANSWER)
+    store.record_event("answer", "01-x", **ANSWER)
     before = store.answers_file().read_bytes()
-    store.record("hint", "01-x")
+    store.record_event("hint", "01-x")
     assert store.answers_file().read_bytes().startswith(before)
-    events, unread = store.read()
+    events, unread = store.read_events()
     assert [event["event"] for event in events] == ["answer", "hint"] and unread == 0
     assert events[0]["answer"] == "a" and events[0]["v"] == store.VERSION
 
@@ -43,12 +43,12 @@ def test_the_progress_bars_switch_is_another_variable(
 
 @pytest.mark.parametrize("keep", range(1, 60, 7))
 def test_a_line_cut_off_loses_itself_only(keep: int) -> None:
-    store.record("answer", "01-x", **ANSWER)
+    store.record_event("answer", "01-x", **ANSWER)
     path = store.answers_file()
     whole = path.read_bytes()
     path.write_bytes(whole + whole[:keep])
-    store.record("answer", "01-y", **ANSWER)
-    events, unread = store.read()
+    store.record_event("answer", "01-y", **ANSWER)
+    events, unread = store.read_events()
     assert [event["exercise"] for event in events] == ["01-x", "01-y"] and unread == 1
 
 
@@ -73,12 +73,12 @@ DAMAGED: list[bytes] = [
 
 @pytest.mark.parametrize("line", DAMAGED, ids=range(len(DAMAGED)))
 def test_a_damaged_line_is_passed_over_and_left_where_it_is(line: bytes) -> None:
-    store.record("answer", "01-x", **ANSWER)
+    store.record_event("answer", "01-x", **ANSWER)
     path = store.answers_file()
     with path.open("ab") as file:
         file.write(line + b"\n")
-    store.record("answer", "01-y", **ANSWER)
-    events, unread = store.read()
+    store.record_event("answer", "01-y", **ANSWER)
+    events, unread = store.read_events()
     assert [event["exercise"] for event in events] == ["01-x", "01-y"]
     assert unread == bool(line) and line in path.read_bytes()
 
@@ -87,14 +87,14 @@ def test_a_damaged_line_is_passed_over_and_left_where_it_is(line: bytes) -> None
 def test_a_credit_out_of_range_is_brought_into_it(credit: str) -> None:
     text = '{"event": "answer", "exercise": "01-x", "answer": 1, "outcome": "won", "credit": %s}'
     store.answers_file().write_text(text % credit)
-    [event] = store.read()[0]
+    [event] = store.read_events()[0]
     assert 0 <= event["credit"] <= 1 and event["outcome"] == "error"
 
 
 def test_a_line_of_the_first_version_without_number_key_and_time_is_read() -> None:
     line = '{"exercise": "01-x", "answer": "a", "outcome": "passed", "credit": 1}'
     store.answers_file().write_text(line)
-    [event] = store.read()[0]
+    [event] = store.read_events()[0]
     assert event["event"] == "answer" and event["credit"] == 1.0
     assert store.import_events(store.answers_file()) == 0
 
@@ -102,24 +102,24 @@ def test_a_line_of_the_first_version_without_number_key_and_time_is_read() -> No
 @pytest.mark.slow
 def test_two_processes_write_at_once_and_no_line_is_lost(folder: Path) -> None:
     code = (
-        "from course_utils.grading import store\n"
-        "for n in range(40): store.record('answer', '01-x', answer='x' * 3000, n=n)"
+        "from course_utils.grade import store\n"
+        "for n in range(40): store.record_event('answer', '01-x', answer='x' * 3000, n=n)"
     )
     running = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(3)]
     assert [each.wait() for each in running] == [0, 0, 0]
-    events, unread = store.read()
+    events, unread = store.read_events()
     assert len(events) == 120 and unread == 0
 
 
 def test_an_exported_file_brings_everything_back(tmp_path: Path) -> None:
-    store.record("answer", "01-x", **ANSWER | {"answer": "\ud800 ü\n"})
-    store.record("learner", name="Ada Lovelace")
-    events = store.read()[0]
+    store.record_event("answer", "01-x", **ANSWER | {"answer": "\ud800 ü\n"})
+    store.record_event("learner", name="Ada Lovelace")
+    events = store.read_events()[0]
     exported = tmp_path / "me.jsonl"
     exported.write_text(store.export_text(events), encoding="utf8")
     store.answers_file().unlink()
     assert store.import_events(exported) == 2 and store.import_events(exported) == 0
-    assert store.read()[0] == events and store.learner_name(events) == "Ada Lovelace"
+    assert store.read_events()[0] == events and store.learner_name(events) == "Ada Lovelace"
 
 
 def test_a_file_of_something_else_is_refused_in_one_sentence(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_folder_that_cannot_be_made_is_told(
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("COURSE_ANSWERS", str(tmp_path / "file" / "x"))
     with pytest.raises(GradingError, match="set COURSE_ANSWERS"):
-        store.record("hint", "01-x")
+        store.record_event("hint", "01-x")
 
 
 # --- merging --------------------------------------------------------------------------------------
@@ -164,7 +164,7 @@ HISTORY = st.lists(ANSWERS, max_size=6)
 
 @given(HISTORY, HISTORY, HISTORY)
 def test_merging_is_idempotent_commutative_and_associative(a: Any, b: Any, c: Any) -> None:
-    merge = store.merged
+    merge = store.merge_events
     assert merge(a, a) == merge(a) == merge(merge(a))
     assert merge(a, b) == merge(b, a)
     assert merge(merge(a, b), c) == merge(a, merge(b, c))
@@ -174,7 +174,9 @@ def test_merging_is_idempotent_commutative_and_associative(a: Any, b: Any, c: An
 @given(HISTORY)
 def test_what_is_written_is_read_as_it_was(history: Any) -> None:
     lines = store.export_text(history).encode().split(b"\n")
-    assert store.merged([e for e in map(store._event, lines) if e]) == store.merged(history)
+    assert store.merge_events([e for e in map(store._event, lines) if e]) == store.merge_events(
+        history
+    )
 
 
 @given(st.binary(max_size=200))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from course_utils.formats import tickets
+from course_utils.tasks import tickets
 
 GOLD = {
     "order": "CV-204117",
@@ -26,7 +26,7 @@ SMALLEST = '{"priority": "low", "problems": [{"category": "billing"}], "ask": "i
 
 @pytest.mark.parametrize("text", [TEXT, SMALLEST, f"  {SMALLEST}\n"])
 def test_a_ticket_is_read(text: str) -> None:
-    result = tickets.check(text)
+    result = tickets.check_ticket(text)
     assert result.valid and result.parsed and not result.error
     assert result.ticket == json.loads(text)
 
@@ -49,7 +49,7 @@ def test_a_ticket_is_read(text: str) -> None:
     ],
 )
 def test_what_is_no_json_object_is_no_ticket(text: str, error: str) -> None:
-    result = tickets.check(text)
+    result = tickets.check_ticket(text)
     assert not result.parsed and not result.valid
     assert error in result.error
 
@@ -68,22 +68,22 @@ def test_what_is_no_json_object_is_no_ticket(text: str, error: str) -> None:
 )
 def test_what_breaks_the_schema_is_told_with_its_place(old: str, new: str, error: str) -> None:
     assert TEXT.count(old) == 1
-    result = tickets.check(TEXT.replace(old, new))
+    result = tickets.check_ticket(TEXT.replace(old, new))
     assert result.parsed and not result.valid
     assert error in result.error
 
 
 @pytest.mark.parametrize("fence", ["```", "```json"])
 def test_fences_are_forgiven_on_request(fence: str) -> None:
-    assert tickets.check(f"\n{fence}\n{TEXT}\n```\n", fences=True).ticket == GOLD
-    assert tickets.check(TEXT, fences=True).valid
-    assert not tickets.check(f"Here:\n{fence}\n{TEXT}\n```", fences=True).parsed
+    assert tickets.check_ticket(f"\n{fence}\n{TEXT}\n```\n", fences=True).ticket == GOLD
+    assert tickets.check_ticket(TEXT, fences=True).valid
+    assert not tickets.check_ticket(f"Here:\n{fence}\n{TEXT}\n```", fences=True).parsed
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.text() | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(json.dumps))
 def test_no_text_raises(text: str) -> None:
-    result = tickets.check(text)
+    result = tickets.check_ticket(text)
     assert not result.valid
     assert tickets.field_f1(result.ticket, GOLD) == 0
 
@@ -96,19 +96,19 @@ def test_no_text_raises(text: str) -> None:
     ).map(lambda value: {"ask": value, "problems": [value]})
 )
 def test_any_object_can_be_scored(ticket: dict[str, object]) -> None:
-    assert not tickets.check(json.dumps(ticket)).valid
+    assert not tickets.check_ticket(json.dumps(ticket)).valid
     assert 0 <= tickets.field_f1(ticket, GOLD) < 1
-    assert tickets.exact_match(ticket, ticket)
+    assert tickets.same_ticket(ticket, ticket)
     assert tickets.field_f1(ticket, ticket) == 1
 
 
 def test_the_order_of_keys_does_not_matter_but_that_of_problems_does() -> None:
     backwards = dict(reversed(GOLD.items()))
-    assert tickets.exact_match(backwards, GOLD)
+    assert tickets.same_ticket(backwards, GOLD)
     swapped = GOLD | {"problems": list(reversed(list(GOLD["problems"])))}
-    assert not tickets.exact_match(swapped, GOLD)
-    assert not tickets.exact_match(None, GOLD)
-    assert not tickets.exact_match({}, GOLD)
+    assert not tickets.same_ticket(swapped, GOLD)
+    assert not tickets.same_ticket(None, GOLD)
+    assert not tickets.same_ticket({}, GOLD)
 
 
 def test_fields_are_counted_one_by_one() -> None:

@@ -1,0 +1,1 @@
+"""The ordered questions and the cost model (notebooks 00 and 09)."""

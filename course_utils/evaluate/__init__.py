@@ -1,0 +1,1 @@
+"""Scores, and how sure we are of them (notebook 05)."""

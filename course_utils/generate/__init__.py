@@ -1,0 +1,1 @@
+"""From hits to an answer with its source (notebooks 01 and 05)."""

@@ -1,0 +1,63 @@
+"""An answer, and the page it points at. Notebook 01."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from llama_index.core.schema import NodeWithScore
+
+from course_utils.search.documents import page_of
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was answered, and the page it points at (None when it points at none).
+
+    An empty text is a refusal. ``sureness`` is the log-likelihood of the text, where it is known.
+    """
+
+    text: str
+    page: str | None = None
+    sureness: float | None = None
+
+    @property
+    def refused(self) -> bool:
+        return not self.text.strip()
+
+
+def cite(texts: Sequence[str], hits: Sequence[Sequence[NodeWithScore]]) -> list[Answer]:
+    """What a generator wrote, each text with its page.
+
+    A generator that names a source ("[2]") is believed; one that does not is given the source
+    that best supports its words (see ``supporting_page``).
+    """
+    return [
+        Answer(text, cited_page(text, own) or supporting_page(text, own))
+        for text, own in zip(texts, hits, strict=True)
+    ]
+
+
+def cited_page(text: str, hits: Sequence[NodeWithScore]) -> str | None:
+    """The page of the first source that an answer names as ``[n]``; None if it names none."""
+    for number in re.findall(r"\[(\d+)\]", text):
+        if 1 <= int(number) <= len(hits):
+            return page_of(hits[int(number) - 1].node)
+    return None
+
+
+def supporting_page(text: str, hits: Sequence[NodeWithScore]) -> str | None:
+    """The page of the source that shares most of an answer's words; the better ranked on a tie.
+
+    None when no source shares a word.
+    """
+    words = _words(text)
+    shared = [len(words & _words(hit.node.get_content())) for hit in hits]
+    if not shared or max(shared) == 0:
+        return None
+    return page_of(hits[shared.index(max(shared))].node)
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"\w+", text.lower()))

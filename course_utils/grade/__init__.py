@@ -1,0 +1,1 @@
+"""Graded exercises: definitions, judging, the answers file, views, the gradebook."""

@@ -1,0 +1,1 @@
+"""What makes it a course: claims, figures, explorers, running the notebooks."""

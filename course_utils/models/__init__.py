@@ -1,0 +1,1 @@
+"""Model weights: which ones, where from, how they are checked and loaded."""

@@ -1,0 +1,91 @@
+"""Generators: a local decoder, or an endpoint that speaks the OpenAI chat API."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from course_utils.models.fetching import locate
+from course_utils.models.registry import DEFAULTS, ModelError
+from course_utils.models.weights import load_pretrained
+
+
+@dataclass
+class LanguageModel:
+    """A local decoder with its tokenizer, padded on the left so that it can decode in batches.
+
+    ``remember`` lets what is asked twice be read from the cache folder the second time.
+    """
+
+    name: str
+    model: Any  # transformers.PreTrainedModel
+    tokenizer: Any  # transformers.PreTrainedTokenizerBase
+    remember: bool = False
+    _known: tuple[Any, ...] = field(default=(), init=False, repr=False, compare=False)
+
+    @torch.inference_mode()
+    def fingerprint(self) -> str:
+        """What decides the answers: how the model, with its adapters, goes on from a fixed text.
+
+        Hashing the weights would take longer than many answers. It is computed again only after a
+        weight, an adapter or the chat template has changed.
+        """
+        state = self._state()
+        if self._known[:1] != (state,):
+            logits = self.model(torch.arange(8)[None]).logits.float().numpy()
+            template = str(self.tokenizer.chat_template).encode()
+            digest = hashlib.sha256(logits.tobytes() + template).hexdigest()
+            # The parameters are kept so that no other tensor gets one's id.
+            self._known = state, digest, list(self.model.parameters())
+        return self._known[1]
+
+    def _state(self) -> list[Any]:
+        """What changes when the answers may: weights, adapters and their scale, the template."""
+        state: list[Any] = [str(self.tokenizer.chat_template), self.model.training]
+        for module in self.model.modules():
+            if hasattr(module, "merged_adapters"):  # a layer of peft's
+                switches = (module.disable_adapters, module.merged_adapters, module.active_adapters)
+                state.append(f"{switches} {getattr(module, 'scaling', None)}")
+        for tensor in self.model.parameters():
+            # PyTorch counts changes in place, but not those through `.data`, with which peft merges
+            # adapters for good: hence some values.
+            version = 0 if tensor.is_inference() else tensor._version
+            values = tensor.flatten()[:: tensor.numel() // 8 + 1].tolist()
+            state.append((id(tensor), version, tensor.data_ptr(), values))
+        return state
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An OpenAI-compatible chat endpoint; its key, if it needs one, is read from OPENAI_API_KEY."""
+
+    url: str
+    name: str
+
+
+def load_generator(name: str | None = None, remember: bool = False) -> LanguageModel | Endpoint:
+    """Load a generator, or describe the endpoint that stands in for one.
+
+    Args:
+        name: a registry name, a folder, a hub id, or ``https://host/v1#model``; default
+            ``COURSE_GENERATOR`` or SmolLM2-135M-Instruct.
+        remember: see ``LanguageModel``; not where one measures how long an answer takes.
+
+    Raises:
+        ModelError: the model cannot be found or loaded.
+    """
+    chosen = name or os.environ.get("COURSE_GENERATOR") or DEFAULTS["generator"]
+    if chosen.startswith(("http://", "https://")):
+        url, _, model_name = chosen.partition("#")
+        if not model_name:
+            raise ModelError(f"Name the endpoint's model after a '#': {url}#model-name.")
+        return Endpoint(url, model_name)
+    model, tokenizer = load_pretrained(locate(chosen, "generator"), "AutoModelForCausalLM")
+    tokenizer.padding_side = "left"
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return LanguageModel(chosen, model, tokenizer, remember)

@@ -1,0 +1,1 @@
+"""A project of your own: questions, report, saved runs (notebook 05)."""

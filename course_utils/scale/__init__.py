@@ -1,0 +1,1 @@
+"""Beyond one process: Ray, Qdrant, torchrun (notebook 10)."""

@@ -1,0 +1,1 @@
+"""From documents to chunks to hits (notebooks 01 to 04)."""

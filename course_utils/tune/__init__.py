@@ -1,0 +1,1 @@
+"""From examples to an adapter (notebooks 06 and 07)."""
