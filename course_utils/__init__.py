@@ -18,7 +18,8 @@ Below all of them lies ``files``: errors, the cache folder, safe writing. The na
 ``__all__`` can be imported from here; each is loaded when it is first used.
 
 Example:
-    >>> from course_utils import BM25Retriever, Pipeline, chunk_documents, read_folder
+    >>> from course_utils import BM25Retriever, Pipeline, chunk_documents
+    >>> from course_utils import load_embedder, load_generator, read_folder
     >>> nodes = chunk_documents(read_folder("docs"), load_embedder().tokenizer)  # doctest: +SKIP
     >>> pipeline = Pipeline(BM25Retriever(nodes), reader=load_generator())  # doctest: +SKIP
     >>> pipeline.ask("How long are backups kept?")  # doctest: +SKIP
