@@ -51,6 +51,7 @@ def test_what_keeps_ray_from_starting_is_said_and_its_noise_is_not(
     assert capfd.readouterr().err == "heard again"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("slow", "said"), [(2, ""), (3, r"busy machine, try again. \(too slow\)")])
 def test_a_node_that_starts_too_slowly_is_tried_again(
     monkeypatch: pytest.MonkeyPatch, slow: int, said: str

@@ -159,6 +159,7 @@ HISTORIES: dict[str, tuple[str, list[Any], float]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HISTORIES)
 def test_the_gradebook_gives_the_points_that_the_notebook_gave(name: str, tmp_path: Path) -> None:
     kind, history, points = HISTORIES[name]
@@ -184,6 +185,7 @@ def test_what_takes_too_long_to_judge_costs_nothing_and_is_told(
     assert note.startswith("a: 2 answers to 99-choice were not judged, because")
 
 
+@pytest.mark.slow
 def test_text_that_is_not_unicode_stops_nobody(tmp_path: Path) -> None:
     submission(tmp_path / "a.jsonl", {"code": double("raise Exception('\\ud800')")}, "\ud800")
     submission(tmp_path / "b.jsonl", RIGHT)

@@ -212,6 +212,7 @@ class _Chat(BaseHTTPRequestHandler):
         pass
 
 
+@pytest.mark.slow
 def test_an_openai_compatible_endpoint_answers() -> None:
     server = HTTPServer(("127.0.0.1", 0), _Chat)
     threading.Thread(target=server.serve_forever, daemon=True).start()

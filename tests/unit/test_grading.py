@@ -92,6 +92,7 @@ def test_a_challenge_earns_between_baseline_and_target() -> None:
 # --- code that misbehaves -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "said"),
     [

@@ -251,6 +251,7 @@ def test_lessons_from_rows_leave_pages_alone_that_are_asked_about_later() -> Non
 # --- the experiment -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_arms_of_the_law_experiment_run_with_any_model(
     llm: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

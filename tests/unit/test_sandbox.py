@@ -71,6 +71,7 @@ def test_network_and_files_are_out_of_reach(judge: Any, tmp_path: Path) -> None:
     assert "Read-only" in judge(remove).feedback and kept.exists()
 
 
+@pytest.mark.slow
 def test_what_it_reports_is_not_run(judge: Any) -> None:
     forged = (
         "import os\n"
@@ -116,6 +117,7 @@ ITSELF = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="only Linux hands over orphans")
 @pytest.mark.parametrize("body", [FORKED, ITSELF])
 def test_what_an_answer_leaves_behind_is_ended(judge: Any, body: str) -> None:
