@@ -99,7 +99,7 @@ def run_notebooks(
             notebook = _execute(path, lines, cell_seconds)
             stored |= ledger.read_lines(lines)
         if store:
-            write_text(path, nbformat.writes(notebook))
+            write_text(path, nbformat.writes(notebook) + "\n")
         stored = {name: stored[name] for name in sorted(stored)}
         write_text(ledger.LEDGER, json.dumps(stored, indent=1, ensure_ascii=False) + "\n")
     return stored
