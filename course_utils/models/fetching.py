@@ -61,7 +61,7 @@ def verify(name: str) -> Path:
 
     Raises:
         ModelError: the model is not fetched, or a file is missing or changed. A changed file is
-            set aside as ``<file>.bad``, so that it cannot be loaded and the next fetch starts anew.
+            set aside as ``<file>.bad``, so that it cannot be loaded and the next fetch starts over.
     """
     folder = cache_dir() / "models" / registered(name).name
     manifest = folder / MANIFEST

@@ -79,7 +79,7 @@ def check_inputs(folder: Path | str, questions: Path | str, drafting: bool) -> N
     if not drafting and not path.is_file():
         raise CorpusError(
             f"There is no questions file {path}: write one with the columns question and page, or "
-            f"let `course evaluate {folder} --questions {path} --draft 20` write drafts to mend."
+            f"let `course evaluate {folder} --questions {path} --draft 20` write drafts to edit."
         )
     if drafting and path.exists():
         raise CorpusError(f"{path} exists and is left as it is; name another for the drafts.")

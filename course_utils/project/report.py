@@ -119,7 +119,7 @@ def report_html(report: FolderReport) -> str:
     parts = ", ".join(f"{part}: {count}" for part, count in counts.items())
     warned = (
         f"<p><b>{drafts} of {n} questions are drafts</b> that a model wrote and nobody checked. "
-        "Read them, mend them, and empty their column <i>draft</i>; until then these numbers say "
+        "Read them, edit them, and empty their column <i>draft</i>; until then these numbers say "
         "how well the search finds what a model asked.</p>"
     )
     return (

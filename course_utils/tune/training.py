@@ -223,7 +223,7 @@ class _Run:
             return
         try:
             state = torch.load(self.saved, map_location="cpu", weights_only=True)
-        except Exception:  # whatever is wrong with the file, training can start anew
+        except Exception:  # whatever is wrong with the file, training can start over
             return
         with torch.no_grad():
             for weight, kept in zip(self.weights, state["weights"], strict=True):

@@ -92,7 +92,7 @@ def test_an_interrupted_experiment_keeps_the_arms_that_are_done(
     assert stored["date"] and stored["machine"] and stored["code"] == running.code_version()
     running.run_experiment(
         "three", out=tmp_path / "three.json"
-    )  # finished: the next run starts anew
+    )  # finished: the next run starts over
     assert ran[4:] == ["a", "b", "c"]
 
 
