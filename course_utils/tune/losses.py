@@ -26,6 +26,7 @@ def token_losses(llm: LanguageModel, rows: Sequence[Row]) -> torch.Tensor:
     learned = torch.tensor([row.learned + [False] * (longest - len(row.ids)) for row in rows])
     ids, learned = ids.to(llm.model.device), learned.to(llm.model.device)
     hidden = llm.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+    release_memory()  # the layers' scratch space, before the head asks for its own
     logits = llm.model.get_output_embeddings()(hidden[:, :-1][learned[:, 1:]])
     return torch.nn.functional.cross_entropy(logits, ids[:, 1:][learned[:, 1:]], reduction="none")
 
@@ -59,4 +60,3 @@ def mean_losses(llm: LanguageModel, rows: list[Row], tokens_per_pass: int) -> Ba
             losses = token_losses(llm, [rows[i] for i in part])
         pieces = losses.split([sum(rows[i].learned) for i in part])
         yield {i: piece.mean().item() for i, piece in zip(part, pieces, strict=True)}
-    release_memory()
