@@ -1,6 +1,9 @@
 # make lab    set everything up and open JupyterLab on the first notebook
 # make test   set everything up and run every test, all notebooks included
 # make check  lint, types and unit tests: the inner loop
+# make slow   check, and every other test but the notebooks
+# make notebook NN=05   test one notebook
+# make live NN=05       run one notebook without recordings; all of them without NN
 # make bench  measure the course against what one would pick instead, into benchmarks/
 #
 # On Linux pip takes torch with CUDA (gigabytes). TORCH_INDEX=<PyTorch's CPU wheel index> takes the
@@ -14,23 +17,34 @@ PIP := $(BIN)/$(INSTALL)
 # A test on each core, each with one thread. Ray's and the notebooks' tests need all cores.
 PARALLEL := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto
 
-.PHONY: lab test check run bench clean
+.PHONY: lab test check slow notebook live run bench clean
 
 lab: .venv/lab
 	$(BIN)/python -m course_utils lab
 
-test: check
+test: slow
+	$(BIN)/python -m pytest tests/notebooks
+
+slow: check
 	$(BIN)/python -m course_utils models fetch
 	$(BIN)/python -m pytest tests/browser
 	$(PARALLEL) -m slow tests/unit tests/exercises
 	$(PARALLEL) tests/slow --ignore tests/slow/test_clusters.py
-	$(BIN)/python -m pytest tests/slow/test_clusters.py tests/notebooks
+	$(BIN)/python -m pytest tests/slow/test_clusters.py
 
 check: .venv/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(PARALLEL) -m "not slow" tests/unit tests/exercises
+
+notebook: .venv/test
+	$(BIN)/python -m course_utils models fetch
+	$(BIN)/python -m pytest tests/notebooks -k "$(NN)_"
+
+live: .venv/test
+	$(BIN)/python -m course_utils models fetch
+	COURSE_LIVE=1 $(BIN)/python -m course_utils run $(NN)
 
 run: .venv/test
 	$(BIN)/python -m course_utils run

@@ -91,6 +91,20 @@ def run_command(
         )
 
 
+@app.command("record")
+def record_command(
+    notebooks: Annotated[list[str], typer.Argument(help="names or numbers")],
+) -> None:
+    """Ask the models of some notebooks again and store their answers; interrupted, it resumes."""
+    from course_utils.lab.running import find_notebooks, record_notebooks
+    from course_utils.models.recordings import read_recording
+
+    for name, made in record_notebooks(find_notebooks(notebooks)).items():
+        typer.echo(f"{name}: nothing to record" if not made else f"{name}:")
+        for path in made:
+            typer.echo(f"  {path.name}: {len(read_recording(path).lines)} answers")
+
+
 @app.command("claims")
 def claims_command(
     write: Annotated[bool, typer.Option(help="write the table into the README too")] = False,

@@ -21,6 +21,7 @@ from IPython.display import HTML
 from course_utils.evaluate.intervals import Estimate
 from course_utils.files import CourseError
 from course_utils.lab.ledger import Claim, log_line
+from course_utils.models import recordings
 
 # Their warnings are about their own code, and a learner can do nothing about them.
 NOISY = ("transformers", "llama_index", "huggingface_hub", "matplotlib", "ragas", "peft", "torch")
@@ -56,6 +57,7 @@ def start(notebook: str, seed: int = 0) -> None:
     from transformers.utils import logging as transformers_logging
 
     _session = _Session(notebook, time.monotonic(), {})
+    recordings.use_recordings(notebook)
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
@@ -114,13 +116,13 @@ def table() -> HTML:
         "peak_bytes": peak_bytes(),
     }
     log_line({"notebook": measured})
-    return ClaimsTable(list(_session.claims.values()))
+    return ClaimsTable(list(_session.claims.values()), recordings.current().summary())
 
 
 class ClaimsTable(HTML):
     """Claims as HTML; its plain-text form is the same everywhere."""
 
-    def __init__(self, claims: list[Claim]) -> None:
+    def __init__(self, claims: list[Claim], below: str = "") -> None:
         rows = "".join(
             f"<tr><td>{c.id}</td><td style='text-align:left'>{html.escape(c.statement)}</td>"
             f"<td>{c.value:.3g}</td><td>{c.bounds}</td><td>{c.n or ''}</td>"
@@ -129,7 +131,8 @@ class ClaimsTable(HTML):
         )
         heads = ("claim", "statement", "value", "95 % interval", "n", "verdict")
         head = "".join(f"<th>{name}</th>" for name in heads)
-        super().__init__(f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>")
+        table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+        super().__init__(table + (f"<p>{html.escape(below)}</p>" if below else ""))
 
     def __repr__(self) -> str:
         return "claims table"

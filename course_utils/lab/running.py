@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from course_utils.files import NOTEBOOKS, CourseError, in_repository, write_text
 from course_utils.lab import ledger
+from course_utils.models import recordings
 
 
 class RunError(CourseError):
@@ -96,7 +97,7 @@ def run_notebooks(
     for path in notebooks:
         with tempfile.TemporaryDirectory() as folder:
             lines = Path(folder) / "claims.jsonl"
-            notebook = _execute(path, lines, cell_seconds)
+            notebook = _execute(path, {"COURSE_LEDGER": str(lines)}, cell_seconds)
             stored |= ledger.read_lines(lines)
         if store:
             write_text(path, nbformat.writes(notebook) + "\n")
@@ -105,7 +106,32 @@ def run_notebooks(
     return stored
 
 
-def _execute(path: Path, lines: Path, cell_seconds: int) -> nbformat.NotebookNode:
+def record_notebooks(notebooks: list[Path], cell_seconds: int = 3600) -> dict[str, list[Path]]:
+    """Execute notebooks, ask their models everything again and keep the answers.
+
+    Interrupted, it goes on where it was with the next call.
+
+    Args:
+        notebooks: files, run one after the other.
+        cell_seconds: the longest a cell may take.
+
+    Returns:
+        {notebook: its recordings}.
+
+    Raises:
+        RunError: see ``run_notebooks``; what was asked before is kept for the next call.
+    """
+    made = {}
+    for path in notebooks:
+        with tempfile.TemporaryDirectory() as folder:
+            used = Path(folder) / "used.jsonl"
+            env = {"COURSE_RECORD": "1", "COURSE_RECORDINGS_USED": str(used)}
+            _execute(path, env, cell_seconds)
+            made[path.stem] = recordings.finish(path.stem, used)
+    return made
+
+
+def _execute(path: Path, env: dict[str, str], cell_seconds: int) -> nbformat.NotebookNode:
     notebook = nbformat.read(path, as_version=4)
     cells = sum(cell.cell_type == "code" for cell in notebook.cells)
     begun: list[int] = []
@@ -121,7 +147,7 @@ def _execute(path: Path, lines: Path, cell_seconds: int) -> nbformat.NotebookNod
             on_cell_executed=lambda **_: bar.update(),
         )
         try:
-            client.execute(env=os.environ | {"COURSE_LEDGER": str(lines), "COURSE_PROGRESS": "0"})
+            client.execute(env=os.environ | {"COURSE_PROGRESS": "0"} | env)
         except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
             place = f"{path.name} stopped at cell {len(begun)} of {cells}"
             raise RunError(f"{place}: {_why(error, cell_seconds)}") from error

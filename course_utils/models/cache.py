@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from course_utils.files import cache_dir
+from course_utils.models import recordings
 from course_utils.models.generator import LanguageModel
 
 DECODER_VERSION = 1  # part of every answer's key: raise it when decoding or scoring changes
@@ -71,6 +72,8 @@ def cached_by_model(
 ) -> list[Any]:
     """What a language model makes of some items, read where the same model has had them before.
 
+    It is read from the notebook's recording, or else from the cache folder.
+
     Args:
         llm: the model, as it is now.
         key: what is computed, and the settings that decide it.
@@ -81,6 +84,21 @@ def cached_by_model(
     Returns:
         n results, as JSON gives them back: tuples become lists.
     """
+    sha256 = llm.recorded_as()
+    recording = recordings.current().of(llm.name, sha256, DECODER_VERSION) if sha256 else None
+
+    def from_cache(some: Sequence[Any]) -> list[Any]:
+        return _from_cache(llm, key, some, compute)
+
+    if recording is None:
+        return from_cache(items)
+    if recording.appends:
+        fresh = replace(llm, remember=False)
+        return recording.answers(key, items, lambda some: _batches(compute(fresh, some)))
+    return recording.answers(key, items, lambda some: [dict(enumerate(from_cache(some)))])
+
+
+def _from_cache(llm: LanguageModel, key: list[Any], items: Sequence[Any], compute: Any) -> list:
     every = [DECODER_VERSION, llm.fingerprint(), *key]
 
     def missing(places: list[int]) -> Batches:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from course_utils.models.fetching import locate
-from course_utils.models.registry import DEFAULTS, ModelError
+from course_utils.models.registry import DEFAULTS, REGISTRY, ModelError
 from course_utils.models.weights import load_pretrained
 
 
@@ -25,6 +25,8 @@ class LanguageModel:
     model: Any  # transformers.PreTrainedModel
     tokenizer: Any  # transformers.PreTrainedTokenizerBase
     remember: bool = False
+    sha256: str = ""  # of the file of its weights, for a model of the registry
+    _loaded: list[Any] = field(default_factory=list, init=False, repr=False, compare=False)
     _known: tuple[Any, ...] = field(default=(), init=False, repr=False, compare=False)
 
     @torch.inference_mode()
@@ -42,6 +44,14 @@ class LanguageModel:
             # The parameters are kept so that no other tensor gets one's id.
             self._known = state, digest, list(self.model.parameters())
         return self._known[1]
+
+    def loaded_from(self, sha256: str) -> None:
+        """Note that the weights are those of a file now."""
+        self.sha256, self._loaded = sha256, self._state()
+
+    def recorded_as(self) -> str:
+        """The hash under which recordings hold its answers; "" if it is not as it was loaded."""
+        return self.sha256 if self.sha256 and self._state() == self._loaded else ""
 
     def _state(self) -> list[Any]:
         """What changes when the answers may: weights, adapters and their scale, the template."""
@@ -88,4 +98,7 @@ def load_generator(name: str | None = None, remember: bool = False) -> LanguageM
     tokenizer.padding_side = "left"
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return LanguageModel(chosen, model, tokenizer, remember)
+    llm = LanguageModel(chosen, model, tokenizer, remember)
+    if chosen in REGISTRY and model.dtype == torch.float32:
+        llm.loaded_from(REGISTRY[chosen].weights_sha256)
+    return llm

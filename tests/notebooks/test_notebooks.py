@@ -16,7 +16,7 @@ from course_utils import files
 from course_utils.grade.check import grade
 from course_utils.grade.exercises import load_exercises, rebuilt_names
 from course_utils.lab import ledger
-from course_utils.models import fetching, registry
+from course_utils.models import fetching, recordings, registry
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -50,7 +50,8 @@ def test_outputs_are_as_stored_claims_hold_and_memory_suffices(
 ) -> None:
     lines, log = run_of / f"{path.stem}.jsonl", run_of / f"{path.stem}.log"
     env = os.environ | {"COURSE_LEDGER": str(lines), "COURSE_PROGRESS": "0"}
-    env |= {"COURSE_CACHE": str(cold)}
+    used = run_of / f"{path.stem}.used"
+    env |= {"COURSE_CACHE": str(cold), "COURSE_RECORDINGS_USED": str(used)}
     most, limit = limits.MOST_BYTES, f"at most {limits.MOST_BYTES / 1e9:g}, by {way.name}"
     if path.stem == EXEMPT:
         way, most, limit = limits.Way("nothing", []), sys.maxsize, "no limit"
@@ -72,7 +73,18 @@ def test_outputs_are_as_stored_claims_hold_and_memory_suffices(
     assert measured["peak_bytes"] < MOST_BYTES
     stored = {c["id"] for c in ledger.load_ledger()[path.stem]["claims"]}
     assert {c["id"] for c in measured["claims"]} == stored
+    if os.environ.get("COURSE_LIVE") != "1":
+        _nothing_recorded_is_unused(path.stem, used)
     _exercises_agree(lines)
+
+
+def _nothing_recorded_is_unused(notebook: str, used: Path) -> None:
+    """A line that no cell reads is from another version of the notebook: record it again."""
+    needed = recordings.read_used(used)
+    for path in recordings.RECORDINGS.glob(f"{notebook}.*.jsonl"):
+        recording = recordings.read_recording(path)
+        unused = recording.lines.keys() - needed.get(recording.header["model"], set())
+        assert not unused, f"{path.name}: {len(unused)} unused lines, such as {min(unused)}"
 
 
 def _exercises_agree(lines: Path) -> None:

@@ -1,0 +1,79 @@
+"""A small sample of the recorded answers is asked again, and the answers agree.
+
+The sample is drawn with a seed that changes with each release. A likelihood may differ in its last
+digits, because processors and batches differ. So a text is compared as it is, likelihoods within
+a tolerance, and one text in ten may be another one.
+"""
+
+from __future__ import annotations
+
+import random
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from course_utils.generate.decoding import generate
+from course_utils.lab.query_likelihood import likelihoods
+from course_utils.models.generator import LanguageModel, load_generator
+from course_utils.models.recordings import RECORDINGS, read_recording
+from course_utils.tasks.copying import copy_from
+from course_utils.tasks.options import generate_and_score, option_scores
+from course_utils.tune.losses import loss_on
+
+SAMPLE = 8  # answers of each recording
+NATS = 1e-3  # by which a likelihood per token, or its sum over a dozen tokens, may differ
+FILES = sorted(RECORDINGS.glob("*.jsonl"))
+
+
+@pytest.fixture(scope="module")
+def llm() -> LanguageModel:
+    loaded = load_generator()
+    assert isinstance(loaded, LanguageModel)
+    return loaded
+
+
+def ask(llm: LanguageModel, key: list[Any], item: Any) -> tuple[str, list[float]]:
+    """The text and the likelihoods of one answer, "" and [] where it has none."""
+    kind, *settings = key
+    if kind == "generate":
+        most, schema = settings
+        return generate(llm, [item], most, schema=schema)[0], []
+    if kind == "both":
+        (text,), (scores,) = generate_and_score(llm, [item[0]], [item[1]], *settings)
+        return text, scores.tolist()
+    if kind == "options":
+        return "", option_scores(llm, *item).tolist()
+    if kind == "copy":
+        ((text, score),) = copy_from(llm, [item[0]], [item[1]], *settings)
+        return text, [score]
+    if kind == "likelihood":
+        return "", likelihoods(llm, settings[0], [item])
+    assert kind == "loss", kind
+    return "", loss_on(llm, [item]).tolist()
+
+
+def recorded(key: list[Any], answer: Any) -> tuple[str, list[float]]:
+    kind = key[0]
+    if kind == "generate":
+        return answer, []
+    if kind in ("both", "copy"):
+        return answer[0], np.atleast_1d(answer[1]).tolist()
+    return "", np.atleast_1d(answer).tolist()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_a_sample_asked_again_is_answered_alike(path: Path, llm: LanguageModel) -> None:
+    lines = list(read_recording(path).lines.values())
+    drawn = random.Random(version("rag-or-finetuning")).sample(lines, min(SAMPLE, len(lines)))
+    other = []
+    for line in drawn:
+        text, scores = ask(llm, line["ask"], line["item"])
+        wanted, likely = recorded(line["ask"], line["answer"])
+        if text != wanted:
+            other.append(f"{wanted!r} is now {text!r}")
+        else:
+            np.testing.assert_allclose(scores, likely, atol=NATS)
+    assert len(other) <= SAMPLE // 10 + 1, other
