@@ -86,16 +86,15 @@ def cached_by_model(
     """
     sha256 = llm.recorded_as()
     recording = recordings.current().of(llm.name, sha256, DECODER_VERSION) if sha256 else None
-
-    def from_cache(some: Sequence[Any]) -> list[Any]:
-        return _from_cache(llm, key, some, compute)
-
     if recording is None:
-        return from_cache(items)
-    if recording.appends:
-        fresh = replace(llm, remember=False)
-        return recording.answers(key, items, lambda some: _batches(compute(fresh, some)))
-    return recording.answers(key, items, lambda some: [dict(enumerate(from_cache(some)))])
+        return _from_cache(llm, key, items, compute)
+
+    def ask(some: list[Any]) -> Iterable[dict[int, Any]]:
+        if recording.appends:  # recording asks everything again
+            return _batches(compute(replace(llm, remember=False), some))
+        return [dict(enumerate(_from_cache(llm, key, some, compute)))]
+
+    return recording.answers(key, items, ask)
 
 
 def _from_cache(llm: LanguageModel, key: list[Any], items: Sequence[Any], compute: Any) -> list:

@@ -95,8 +95,10 @@ def read_recording(path: Path) -> Recording:
         RecordingError: the file is damaged, by half a line for instance.
     """
     try:
-        header, *lines = map(json.loads, path.read_text(encoding="utf8").split("\n")[:-1])
-        by_key = {line_key(line["ask"], line["item"]): line for line in lines if "answer" in line}
+        header, *lines = _json_lines(path)
+        by_key = {line_key(line["ask"], line["item"]): line for line in lines}
+        if not all("answer" in line for line in lines):
+            raise ValueError("a line without an answer")
         return Recording(path, {name: header[name] for name in FIRST_LINE}, by_key)
     except (ValueError, KeyError, TypeError) as error:
         raise RecordingError(
@@ -189,19 +191,16 @@ def finish(notebook: str, used: Path, folder: Path = RECORDINGS) -> list[Path]:
     Returns:
         The notebook's recordings; an old one of a model it no longer asks is deleted.
     """
-    needed = read_used(used)
-    done = []
+    needed, done = read_used(used), []
     for old in folder.glob(f"{notebook}.*.jsonl"):
         if not partial_of(old).exists():
             old.unlink()
     for partial in sorted(folder.glob(f"{notebook}.*.jsonl.partial")):
         recording = read_recording(partial)
-        lines = [recording.header]
-        for name, line in recording.lines.items():
-            if name in needed.get(recording.header["model"], ()):
-                lines.append(line)
+        wanted = needed.get(recording.header["model"], set())
+        lines = [line for name, line in recording.lines.items() if name in wanted]
         path = partial.with_suffix("")
-        write_text(path, _text_of(lines))
+        write_text(path, _text_of([recording.header, *lines]))
         partial.unlink()
         done.append(path)
     return done
@@ -210,7 +209,7 @@ def finish(notebook: str, used: Path, folder: Path = RECORDINGS) -> list[Path]:
 def read_used(path: Path) -> dict[str, set[str]]:
     """The keys that a run has used, by model."""
     used: dict[str, set[str]] = {}
-    for model, name in _json_lines(path):
+    for model, name in _json_lines(path) if path.exists() else ():
         used.setdefault(model, set()).add(name)
     return used
 
@@ -220,9 +219,10 @@ def _text_of(lines: Iterable[Any]) -> str:
 
 
 def _json_lines(path: Path) -> Iterator[Any]:
-    if path.exists():
-        for text in path.read_text(encoding="utf8").split("\n")[:-1]:
-            yield json.loads(text)
+    *texts, rest = path.read_text(encoding="utf8").split("\n")
+    if rest:
+        raise ValueError("its last line is not complete")
+    yield from map(json.loads, texts)
 
 
 _current = Recordings()

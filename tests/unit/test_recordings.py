@@ -161,13 +161,13 @@ def test_a_live_run_uses_no_recording(
         cached_by_model(mindful, ["shout"], ["a"], refuse)
 
 
-@pytest.mark.parametrize("damage", ["", "[]\n", '{"model": 1}\n', "half a li"])
+@pytest.mark.parametrize("damage", ["", "[]\n", "{}\n", "+{}\n", '+{"ask": ["sh', "+{\n"])
 def test_a_damaged_recording_says_what_to_do(
     mindful: LanguageModel, folder: Path, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:
     path = record(mindful, folder, monkeypatch, "a")
-    whole = path.read_text()
-    path.write_text(whole + "half a line\n" if "half" in damage else damage)
+    added = damage.startswith("+")  # else nothing else is in the file
+    path.write_text(path.read_text() + damage[1:] if added else damage)
     with pytest.raises(RecordingError, match="restore it with git"):
         read_recording(path)
 
