@@ -1,9 +1,11 @@
 # make lab    set everything up and open JupyterLab on the first notebook
 # make test   set everything up and run every test, all notebooks included
 # make check  lint, types and unit tests: the inner loop
+# make quick  check, and the notebooks that uncommitted changes touch (BASE=main: since main)
 # make slow   check, and every other test but the notebooks
 # make notebook NN=05   test one notebook
-# make live NN=05       run one notebook without recordings; all of them without NN
+# make live NN=05       run one notebook without recordings; without NN all of them, and the
+#                       small versions of the stored experiments
 # make bench  measure the course against what one would pick instead, into benchmarks/
 #
 # On Linux pip takes torch with CUDA (gigabytes). TORCH_INDEX=<PyTorch's CPU wheel index> takes the
@@ -14,23 +16,28 @@ TORCH_INDEX ?=
 BIN := .venv/bin
 INSTALL := python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 PIP := $(BIN)/$(INSTALL)
-# A test on each core, each with one thread. Ray's and the notebooks' tests need all cores.
-PARALLEL := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto
+PYTEST := $(BIN)/python -m pytest
+# A test on each core, each with one thread.
+PARALLEL := OMP_NUM_THREADS=1 $(PYTEST) --numprocesses auto
+# Two notebooks at a time, where memory allows; the longest are first.
+NOTEBOOKS := $(PYTEST) --numprocesses auto --dist load --maxschedchunk 1 tests/notebooks
+BASE ?= HEAD
 
-.PHONY: lab test check slow notebook live run bench clean
+.PHONY: lab test check quick slow notebook live run bench clean
 
 lab: .venv/lab
 	$(BIN)/python -m course_utils lab
 
 test: slow
-	$(BIN)/python -m pytest tests/notebooks
+	$(NOTEBOOKS) -m "not alone"
+	$(PYTEST) -m alone tests/notebooks
 
 slow: check
 	$(BIN)/python -m course_utils models fetch
-	$(BIN)/python -m pytest tests/browser
-	$(PARALLEL) -m slow tests/unit tests/exercises
-	$(PARALLEL) tests/slow --ignore tests/slow/test_clusters.py
-	$(BIN)/python -m pytest tests/slow/test_clusters.py
+	$(PYTEST) tests/browser
+	$(PARALLEL) -m "slow and not alone" tests/unit tests/exercises
+	$(PARALLEL) -m "not alone and not live" tests/slow
+	$(PYTEST) -m "alone and not live" tests/slow
 
 check: .venv/test
 	$(BIN)/ruff check .
@@ -38,13 +45,19 @@ check: .venv/test
 	$(BIN)/mypy
 	$(PARALLEL) -m "not slow" tests/unit tests/exercises
 
+quick: check
+	$(BIN)/python -m course_utils models fetch
+	touched=$$($(BIN)/python tests/notebooks/changed.py $(BASE)) || exit; \
+	if [ -n "$$touched" ]; then $(NOTEBOOKS) -k "$$touched"; fi
+
 notebook: .venv/test
 	$(BIN)/python -m course_utils models fetch
-	$(BIN)/python -m pytest tests/notebooks -k "$(NN)_"
+	$(PYTEST) tests/notebooks -k "$(NN)_"
 
 live: .venv/test
 	$(BIN)/python -m course_utils models fetch
 	COURSE_LIVE=1 $(BIN)/python -m course_utils run $(NN)
+	$(if $(NN),,$(PARALLEL) -m live tests/slow)
 
 run: .venv/test
 	$(BIN)/python -m course_utils run

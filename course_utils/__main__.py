@@ -97,12 +97,9 @@ def record_command(
 ) -> None:
     """Ask the models of some notebooks again and store their answers; interrupted, it resumes."""
     from course_utils.lab.running import find_notebooks, record_notebooks
-    from course_utils.models.recordings import read_recording
 
     for name, made in record_notebooks(find_notebooks(notebooks)).items():
-        typer.echo(f"{name}: nothing to record" if not made else f"{name}:")
-        for path in made:
-            typer.echo(f"  {path.name}: {len(read_recording(path).lines)} answers")
+        typer.echo(f"{name}: {', '.join(path.name for path in made) or 'nothing to record'}")
 
 
 @app.command("claims")

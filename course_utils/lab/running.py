@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from course_utils.files import NOTEBOOKS, CourseError, in_repository, write_text
 from course_utils.lab import ledger
-from course_utils.models import recordings
+from course_utils.models import recorded_vectors, recordings
 
 
 class RunError(CourseError):
@@ -128,6 +128,7 @@ def record_notebooks(notebooks: list[Path], cell_seconds: int = 3600) -> dict[st
             env = {"COURSE_RECORD": "1", "COURSE_RECORDINGS_USED": str(used)}
             _execute(path, env, cell_seconds)
             made[path.stem] = recordings.finish(path.stem, used)
+            made[path.stem] += recorded_vectors.finish_vectors(path.stem, used)
     return made
 
 

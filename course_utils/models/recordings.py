@@ -1,5 +1,7 @@
 """Recordings: the models' answers that the stored notebooks show, kept in the repository.
 
+(The embedder's vectors are recorded too: ``recorded_vectors``.)
+
 ``notebooks/recordings`` has a file for each notebook and model. Its first line says which model
 answered, when, and on what machine. Each of the other lines holds one question, with all settings,
 and the answer. A notebook that reads them shows the same as one that asks, in a fraction of the
@@ -68,19 +70,32 @@ class Recording:
 
     def _append(self, name: str, line: dict[str, Any]) -> None:
         """Write an answer down before the next is asked: an interruption loses none."""
-        self.path.parent.mkdir(exist_ok=True)
-        new = not self.path.exists()
-        with self.path.open("a", encoding="utf8") as file:
-            file.write(_text_of([self.header, line] if new else [line]))
+        append_lines(self.path, [line] if self.path.exists() else [self.header, line])
         self.lines[name] = line
 
     def _note_use(self, names: Iterable[str]) -> None:
-        """Remember which lines were needed, in the file that COURSE_RECORDINGS_USED names too."""
+        """Remember which lines were needed."""
         new = [name for name in dict.fromkeys(names) if name not in self.used]
         self.used.update(new)
-        if path := os.environ.get("COURSE_RECORDINGS_USED"):
-            with Path(path).open("a", encoding="utf8") as file:
-                file.write(_text_of([self.header["model"], name] for name in new))
+        note_use(self.header["model"], new)
+
+
+def note_use(of: str, names: Iterable[str]) -> None:
+    """Write down what was needed, in the file that COURSE_RECORDINGS_USED names, if it names one.
+
+    Args:
+        of: the model.
+        names: the keys.
+    """
+    if path := os.environ.get("COURSE_RECORDINGS_USED"):
+        append_lines(Path(path), [[of, name] for name in names])
+
+
+def append_lines(path: Path, lines: Iterable[Any]) -> None:
+    """Write lines of JSON at the end of a file; its folder is made when missing."""
+    path.parent.mkdir(exist_ok=True)
+    with path.open("a", encoding="utf8") as file:
+        file.write(_text_of(lines))
 
 
 def line_key(key: list[Any], item: Any) -> str:
@@ -95,7 +110,7 @@ def read_recording(path: Path) -> Recording:
         RecordingError: the file is damaged, by half a line for instance.
     """
     try:
-        header, *lines = _json_lines(path)
+        header, *lines = read_json_lines(path)
         by_key = {line_key(line["ask"], line["item"]): line for line in lines}
         if not all("answer" in line for line in lines):
             raise ValueError("a line without an answer")
@@ -116,6 +131,7 @@ class Recordings:
         live = os.environ.get("COURSE_LIVE") == "1"
         self.on = bool(notebook) and (self.making or not live)
         self.opened: dict[str, Recording] = {}
+        self.vectors: dict[str, Any] = {}  # embedder -> VectorRecording, or None without a file
 
     def of(self, model: str, sha256: str, version: int) -> Recording | None:
         """The recording of a model's answers; None if there is none to use.
@@ -152,15 +168,24 @@ class Recordings:
             for model, each in self.opened.items()
             if each.used
         ]
+        parts += [
+            f"{len(each.used)} vectors recorded on {each.about['date']} by {model}"
+            for model, each in self.vectors.items()
+            if each and each.used
+        ]
         return "; ".join(parts)
 
 
 def header_of(notebook: str, model: str, sha256: str, version: int) -> dict[str, Any]:
     """The first line of a recording: who answers, and where it comes from."""
-    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     date = datetime.date.today().isoformat()
     which = {"notebook": notebook, "model": model, "sha256": sha256, "version": version}
-    return which | {"date": date, "machine": machine}
+    return which | {"date": date, "machine": machine()}
+
+
+def machine() -> str:
+    """The system, the processor and its cores, in a few words."""
+    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
 
 
 def drop_half_line(path: Path) -> None:
@@ -209,7 +234,7 @@ def finish(notebook: str, used: Path, folder: Path = RECORDINGS) -> list[Path]:
 def read_used(path: Path) -> dict[str, set[str]]:
     """The keys that a run has used, by model."""
     used: dict[str, set[str]] = {}
-    for model, name in _json_lines(path) if path.exists() else ():
+    for model, name in read_json_lines(path) if path.exists() else ():
         used.setdefault(model, set()).add(name)
     return used
 
@@ -218,7 +243,12 @@ def _text_of(lines: Iterable[Any]) -> str:
     return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
 
 
-def _json_lines(path: Path) -> Iterator[Any]:
+def read_json_lines(path: Path) -> Iterator[Any]:
+    """The lines of a file of JSON.
+
+    Raises:
+        ValueError: one is damaged, or the last one has no end.
+    """
     *texts, rest = path.read_text(encoding="utf8").split("\n")
     if rest:
         raise ValueError("its last line is not complete")

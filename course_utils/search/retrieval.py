@@ -21,8 +21,9 @@ from llama_index.core.vector_stores import MetadataFilters
 from llama_index.core.vector_stores.utils import build_metadata_filter_fn
 
 from course_utils.files import InputError, replacing, write_text
-from course_utils.models.cache import cached
-from course_utils.models.embedding import Embedder, encode_queries
+from course_utils.models.cache import cached, in_order
+from course_utils.models.embedding import Embedder
+from course_utils.models.recorded_vectors import recorded_by
 from course_utils.models.weights import release_memory
 
 NODES = "nodes.jsonl"
@@ -201,7 +202,8 @@ class DenseRetriever(IndexRetriever):
             return [[] for _ in questions]
         parameters: Any = faiss.SearchParameters
         chosen = parameters(sel=faiss.IDSelectorBatch(allowed)) if filters else None
-        vectors, k = encode_queries(self.embedder, questions), min(top_k, allowed.size)
+        vectors = EmbeddingCache(self.embedder, keep=False).encode_queries(questions)
+        k = min(top_k, allowed.size)
         scores, places = self.index.search(vectors, k, params=chosen)
         order = np.lexsort((places, -scores))  # FAISS gives equal scores in any order
         return [self._hits(p[o], s[o]) for p, s, o in zip(places, scores, order, strict=True)]
@@ -286,10 +288,15 @@ def embed_nodes(nodes: Sequence[BaseNode], embedder: Embedder) -> np.ndarray:
 
 
 class EmbeddingCache:
-    """Vectors on disk, keyed by the model and the text: a changed text or model is a new key."""
+    """Vectors on disk, keyed by the model and the text: a changed text or model is a new key.
 
-    def __init__(self, embedder: Embedder) -> None:
+    In a notebook of the course, those of its own chunks and questions are read from its recordings.
+    """
+
+    def __init__(self, embedder: Embedder, keep: bool = True) -> None:
+        """Choose the embedder; without ``keep`` nothing is written to the cache folder."""
         self.embedder = embedder
+        self.keep = keep
         self.misses = 0
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
@@ -305,18 +312,37 @@ class EmbeddingCache:
         self.misses = 0
         if not texts:
             return self.embedder.encode([])
+        recording = recorded_by(self.embedder)
+        if recording is None and not self.keep:
+            return self._computed(texts, role)
+        name = self.embedder.fingerprint + (" query" if role == "query" else "")
+        keys = [f"{name}\0{text}" for text in texts]
+        found = recording.find(keys) if recording else {}
+        missing = [place for place in range(len(texts)) if place not in found]
+        if missing:
+            wanted, unknown = [texts[i] for i in missing], [keys[i] for i in missing]
+            anew = not self.keep or (recording and recording.appends)
+            rows = self._computed(wanted, role) if anew else self._cached(wanted, unknown, role)
+            if recording:
+                recording.add(unknown, rows)
+            found |= dict(zip(missing, rows, strict=True))
+        return np.stack([found[place] for place in range(len(texts))])
 
+    def _cached(self, texts: list[str], keys: list[str], role: str) -> np.ndarray:
         def compute(places: list[int]) -> Iterator[dict[int, bytes]]:
             self.misses = len(places)
-            chosen = [texts[place] for place in places]
-            if hasattr(self.embedder, "encode_batches"):
-                batches = self.embedder.encode_batches(chosen, role)
-            else:
-                batches = iter([dict(enumerate(self.embedder.encode(chosen)))])
-            for batch in batches:
+            for batch in self._batches([texts[place] for place in places], role):
                 yield {i: row.tobytes() for i, row in batch.items()}
             release_memory()
 
-        name = self.embedder.fingerprint + (" query" if role == "query" else "")
-        found = cached("embeddings", [f"{name}\0{text}" for text in texts], compute)
+        found = cached("embeddings", keys, compute)
         return np.stack([np.frombuffer(value, dtype=np.float32) for value in found])
+
+    def _computed(self, texts: Sequence[str], role: str) -> np.ndarray:
+        self.misses = len(texts)
+        return np.stack(in_order(self._batches(texts, role)))
+
+    def _batches(self, texts: Sequence[str], role: str) -> Iterator[dict[int, np.ndarray]]:
+        if hasattr(self.embedder, "encode_batches"):
+            return self.embedder.encode_batches(texts, role)
+        return iter([dict(enumerate(self.embedder.encode(texts)))])

@@ -1,12 +1,17 @@
-"""nbval, strictly, on every notebook: cold kernel, no network, memory limited, one at a time."""
+"""nbval, strictly, on every notebook: cold kernel, no network, memory limited.
+
+Two run at once where memory allows, each with half of the cores; what says "alone" has them all.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import limits
 import pytest
@@ -16,12 +21,15 @@ from course_utils import files
 from course_utils.grade.check import grade
 from course_utils.grade.exercises import load_exercises, rebuilt_names
 from course_utils.lab import ledger
-from course_utils.models import fetching, recordings, registry
+from course_utils.models import fetching, recorded_vectors, recordings, registry
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 MOST_BYTES = 1.8e9
 EXEMPT = "10_beyond_one_machine"  # beside its kernel Ray's processes take 3.3 GB; not for Binder
+COMPUTED_AGAIN = "03"  # short, and all its vectors are recorded
+LONGEST = ("06", "07", "04", "02")  # begun first, so that nothing waits for them at the end
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +39,17 @@ def run_of(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def cold(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache folder with the models, and without vectors, answers and adapters of earlier runs."""
+    """A cache folder with the models, and without vectors, answers and adapters of earlier runs.
+
+    What runs beside this process shares it, as a learner's notebooks do.
+    """
     for name in registry.REGISTRY:  # notebooks run without a network
         fetching.fetch(name)
-    folder = tmp_path_factory.mktemp("cache")
-    (folder / "models").symlink_to(files.cache_dir() / "models", target_is_directory=True)
+    shared = tmp_path_factory.getbasetemp()
+    folder = (shared.parent if WORKERS > 1 else shared) / "cold"
+    folder.mkdir(exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        (folder / "models").symlink_to(files.cache_dir() / "models", target_is_directory=True)
     return folder
 
 
@@ -44,14 +58,22 @@ def way() -> limits.Way:
     return limits.find_way()
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def in_order() -> list[Any]:
+    """The notebooks, the longest first; Ray's is run alone."""
+    rank = {number: place for place, number in enumerate(LONGEST)}
+    first = sorted(NOTEBOOKS, key=lambda path: rank.get(path.stem[:2], len(rank)))
+    alone = {EXEMPT: [pytest.mark.alone]}
+    return [pytest.param(path, id=path.stem, marks=alone.get(path.stem, [])) for path in first]
+
+
+@pytest.mark.parametrize("path", in_order())
 def test_outputs_are_as_stored_claims_hold_and_memory_suffices(
     path: Path, run_of: Path, cold: Path, way: limits.Way, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines, log = run_of / f"{path.stem}.jsonl", run_of / f"{path.stem}.log"
-    env = os.environ | {"COURSE_LEDGER": str(lines), "COURSE_PROGRESS": "0"}
     used = run_of / f"{path.stem}.used"
-    env |= {"COURSE_CACHE": str(cold), "COURSE_RECORDINGS_USED": str(used)}
+    env = {"COURSE_LEDGER": str(lines), "COURSE_CACHE": str(cold)}
+    env = _variables(env | {"COURSE_RECORDINGS_USED": str(used)})
     most, limit = limits.MOST_BYTES, f"at most {limits.MOST_BYTES / 1e9:g}, by {way.name}"
     if path.stem == EXEMPT:
         way, most, limit = limits.Way("nothing", []), sys.maxsize, "no limit"
@@ -74,17 +96,50 @@ def test_outputs_are_as_stored_claims_hold_and_memory_suffices(
     stored = {c["id"] for c in ledger.load_ledger()[path.stem]["claims"]}
     assert {c["id"] for c in measured["claims"]} == stored
     if os.environ.get("COURSE_LIVE") != "1":
-        _nothing_recorded_is_unused(path.stem, used)
+        _recordings_fit(path.stem, used)
     _exercises_agree(lines)
 
 
-def _nothing_recorded_is_unused(notebook: str, used: Path) -> None:
-    """A line that no cell reads is from another version of the notebook: record it again."""
-    needed = recordings.read_used(used)
+def test_what_is_recorded_is_what_would_be_computed(
+    tmp_path: Path, cold: Path, way: limits.Way
+) -> None:
+    """One notebook without its recordings, from a cache folder of its own."""
+    (tmp_path / "models").symlink_to(cold / "models", target_is_directory=True)
+    env = {"COURSE_CACHE": str(tmp_path), "COURSE_LIVE": "1"}
+    (path,) = (path for path in NOTEBOOKS if path.stem.startswith(COMPUTED_AGAIN))
+    log = tmp_path / "log"
+    with log.open("wb") as out:
+        status, _ = limits.run(
+            nbval(path), way, cwd=ROOT, env=_variables(env), stdout=out, stderr=subprocess.STDOUT
+        )
+    assert status == 0, log.read_text(errors="replace")[-10000:]
+
+
+def _variables(own: dict[str, str]) -> dict[str, str]:
+    """The environment of a notebook's test; beside another one it gets half of the cores."""
+    made = os.environ | {"COURSE_PROGRESS": "0"} | own
+    if WORKERS > 1:
+        made["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // WORKERS))
+    return made
+
+
+def _recordings_fit(notebook: str, used: Path) -> None:
+    """A line or vector that no cell reads is from another version of the notebook: record it again.
+
+    So is a text of the notebook's own that has no vector.
+    """
+    needed, bit = recordings.read_used(used), 1 << int(notebook[:2])
     for path in recordings.RECORDINGS.glob(f"{notebook}.*.jsonl"):
         recording = recordings.read_recording(path)
         unused = recording.lines.keys() - needed.get(recording.header["model"], set())
         assert not unused, f"{path.name}: {len(unused)} unused lines, such as {min(unused)}"
+    for path in recordings.RECORDINGS.glob("*.npz"):
+        vectors = recorded_vectors.read_vectors(path)
+        own = {digest for digest, bits in vectors.needed.items() if bits & bit}
+        unused = own - needed.get(f"{vectors.model} vectors", set())
+        assert not unused, f"{path.name}: {len(unused)} vectors that {notebook} does not use"
+        lacking = needed.get(f"{vectors.model} lacks", set())
+        assert not lacking, f"{path.name} has no vector of {len(lacking)} texts: {min(lacking)!r}"
 
 
 def _exercises_agree(lines: Path) -> None:

@@ -19,6 +19,8 @@ from llama_index.core.schema import NodeRelationship, RelatedNodeInfo, TextNode
 from course_utils.scale import clusters
 from course_utils.scale.databases import Database, DatabaseRetriever
 
+pytestmark = pytest.mark.alone  # Ray takes all cores
+
 
 class SlowEmbedder:
     """A text's hash as its vector, 20 ms each, so that there is time to be killed in."""

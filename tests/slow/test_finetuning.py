@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,13 @@ def test_a_shared_prefix_changes_no_answer(llm: LanguageModel) -> None:
     assert decoding.generate(llm, chats, 60, shared_prefix=True) == plain
 
 
-@pytest.mark.parametrize("name", running.EXPERIMENTS)
+def small_experiments() -> list[Any]:
+    """One is run by `make test`, all by `make live`."""
+    others = running.EXPERIMENTS.keys() - {"format"}
+    return ["format", *(pytest.param(name, marks=pytest.mark.live) for name in sorted(others))]
+
+
+@pytest.mark.parametrize("name", small_experiments())
 def test_a_small_experiment_runs_and_goes_on_where_it_was(name: str, tmp_path: Path) -> None:
     out = running.run_experiment(name, small=True, out=tmp_path / "small.json")
     stored = json.loads(out.read_text())

@@ -1,4 +1,4 @@
-"""A small sample of the recorded answers is asked again, and the answers agree.
+"""A small sample of the recorded answers and vectors is asked for again, and they agree.
 
 The sample is drawn with a seed that changes with each release. A likelihood may differ in its last
 digits, because processors and batches differ. So a text is compared as it is, likelihoods within
@@ -17,15 +17,20 @@ import pytest
 
 from course_utils.generate.decoding import generate
 from course_utils.lab.query_likelihood import likelihoods
+from course_utils.models.embedding import load_embedder
 from course_utils.models.generator import LanguageModel, load_generator
+from course_utils.models.recorded_vectors import digest_of, read_vectors, vectors_file
 from course_utils.models.recordings import RECORDINGS, read_recording
+from course_utils.search.chunking import chunk_documents
 from course_utils.tasks.copying import copy_from
+from course_utils.tasks.handbook import load_handbook, load_questions
 from course_utils.tasks.options import generate_and_score, option_scores
 from course_utils.tune.losses import loss_on
 
 SAMPLE = 8  # answers of each recording
 NATS = 1e-3  # by which a likelihood per token, or its sum over a dozen tokens, may differ
 FILES = sorted(RECORDINGS.glob("*.jsonl"))
+pytestmark = pytest.mark.alone
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +82,16 @@ def test_a_sample_asked_again_is_answered_alike(path: Path, llm: LanguageModel) 
         else:
             np.testing.assert_allclose(scores, likely, atol=NATS)
     assert len(other) <= SAMPLE // 10 + 1, other
+
+
+def test_a_sample_of_vectors_is_computed_alike() -> None:
+    """Of the chunks that most notebooks share, and of the test questions."""
+    embedder = load_embedder()
+    recording = read_vectors(vectors_file("all-MiniLM-L6-v2"))
+    chunks = chunk_documents(load_handbook(week=1), embedder.tokenizer, 96)
+    texts = [chunk.get_content("embed") for chunk in chunks]  # type: ignore[arg-type]
+    draw = random.Random(version("rag-or-finetuning")).sample
+    drawn = [*draw(texts, 48), *draw([question.text for question in load_questions("test")], 16)]
+    keys = [f"{embedder.fingerprint}\0{text}" for text in drawn]
+    recorded = np.stack([recording.vectors[digest_of(key)] for key in keys])
+    np.testing.assert_allclose(embedder.encode(drawn), recorded, atol=1e-4)
