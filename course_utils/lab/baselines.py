@@ -76,9 +76,11 @@ class LsaEmbedder:
         self.columns = {word: column for column, word in enumerate(sorted(spread))}
         self.idf = np.log((1 + len(texts)) / (1 + np.array([spread[w] for w in self.columns]))) + 1
         _, strength, directions = svds(self._weighted(texts), k=dimension, rng=0)
-        self.directions = directions[np.argsort(-strength)].T
+        # A direction has no sign: the machine decides. Here its largest weight is positive.
+        largest = np.take_along_axis(directions, np.abs(directions).argmax(1)[:, None], axis=1)
+        self.directions = (directions * np.sign(largest))[np.argsort(-strength)].T
         # The texts, not the directions, whose last digits depend on the machine.
-        self.fingerprint = f"lsa {_digest(json.dumps(list(texts)).encode())} {dimension}"
+        self.fingerprint = f"lsa with signs {_digest(json.dumps(list(texts)).encode())} {dimension}"
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         return _unit_rows(self._weighted(texts) @ self.directions)

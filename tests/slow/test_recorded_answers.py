@@ -2,7 +2,7 @@
 
 The sample is drawn with a seed that changes with each release. A likelihood may differ in its last
 digits, because processors and batches differ. So a text is compared as it is, likelihoods within
-a tolerance, and one text in ten may be another one.
+a tolerance, and one text of each file may be another one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from course_utils.tasks.handbook import load_handbook, load_questions
 from course_utils.tasks.options import generate_and_score, option_scores
 from course_utils.tune.losses import loss_on
 
-SAMPLE = 8  # answers of each recording
+SAMPLE = 4  # answers of each recording
 NATS = 1e-3  # by which a likelihood per token, or its sum over a dozen tokens, may differ
 FILES = sorted(RECORDINGS.glob("*.jsonl"))
 pytestmark = pytest.mark.alone
@@ -81,7 +81,7 @@ def test_a_sample_asked_again_is_answered_alike(path: Path, llm: LanguageModel) 
             other.append(f"{wanted!r} is now {text!r}")
         else:
             np.testing.assert_allclose(scores, likely, atol=NATS)
-    assert len(other) <= SAMPLE // 10 + 1, other
+    assert len(other) <= 1, other
 
 
 def test_a_sample_of_vectors_is_computed_alike() -> None:

@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from scipy.sparse.linalg import svds
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from course_utils.lab import baselines
 from course_utils.lab.baselines import LsaEmbedder, NgramEmbedder, StaticEmbedder
 from course_utils.models.registry import ModelError
 
@@ -74,6 +76,20 @@ def test_lsa_relates_words_that_share_company() -> None:
     # "low" and "charge" are never in one text, but both stand beside "lantern battery".
     low, charge, ferry = embedder.encode(["low", "charge", "ferry"])
     assert low @ charge > 0.5 > abs(low @ ferry)
+
+
+def test_lsa_is_the_same_where_the_solver_turns_directions_round(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Which sign comes out depends on the processor and the number of threads."""
+    rows = LsaEmbedder(TEXTS, dimension=3).encode(TEXTS)
+
+    def turned(*args: Any, **options: Any) -> Any:
+        left, strength, right = svds(*args, **options)
+        return left, strength, right * np.array([[-1], [1], [-1]])
+
+    monkeypatch.setattr(baselines, "svds", turned)
+    assert np.allclose(LsaEmbedder(TEXTS, dimension=3).encode(TEXTS), rows, atol=1e-6)
 
 
 def test_lsa_with_every_direction_is_tf_idf() -> None:
