@@ -3,9 +3,9 @@
 (The embedder's vectors are recorded too: ``recorded_vectors``.)
 
 ``notebooks/recordings`` has a file for each notebook and model. Its first line says which model
-answered, when, and on what machine. Each of the other lines holds one question, with all settings,
-and the answer. A notebook that reads them shows the same as one that asks, in a fraction of the
-time. What is not recorded is asked.
+answered, when, and on what machine, and holds a hash of the lines behind it: one for each question,
+with all settings and the answer. A notebook that reads them shows the same as one that asks, in a
+fraction of the time. What is not recorded is asked.
 
 ``course record NN`` asks everything again, and COURSE_LIVE=1 runs a notebook without recordings.
 """
@@ -13,6 +13,7 @@ time. What is not recorded is asked.
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 import os
 import platform
@@ -107,10 +108,12 @@ def read_recording(path: Path) -> Recording:
     """Read a recording.
 
     Raises:
-        RecordingError: the file is damaged, by half a line for instance.
+        RecordingError: the file is damaged, by half a line for instance, or was changed by hand.
     """
     try:
         header, *lines = read_json_lines(path)
+        if "lines" in header and header["lines"] != _digest(lines):
+            raise ValueError("its lines are not those that were recorded")
         by_key = {line_key(line["ask"], line["item"]): line for line in lines}
         if not all("answer" in line for line in lines):
             raise ValueError("a line without an answer")
@@ -225,7 +228,7 @@ def finish(notebook: str, used: Path, folder: Path = RECORDINGS) -> list[Path]:
         wanted = needed.get(recording.header["model"], set())
         lines = [line for name, line in recording.lines.items() if name in wanted]
         path = partial.with_suffix("")
-        write_text(path, _text_of([recording.header, *lines]))
+        write_text(path, _text_of([recording.header | {"lines": _digest(lines)}, *lines]))
         partial.unlink()
         done.append(path)
     return done
@@ -237,6 +240,10 @@ def read_used(path: Path) -> dict[str, set[str]]:
     for model, name in read_json_lines(path) if path.exists() else ():
         used.setdefault(model, set()).add(name)
     return used
+
+
+def _digest(lines: list[Any]) -> str:
+    return hashlib.sha256(_text_of(lines).encode()).hexdigest()
 
 
 def _text_of(lines: Iterable[Any]) -> str:

@@ -172,6 +172,18 @@ def test_a_damaged_recording_says_what_to_do(
         read_recording(path)
 
 
+@pytest.mark.parametrize("change", [('"A"', '"B"'), ('["shout"]', '["shout", 5]')])
+def test_a_line_that_was_changed_by_hand_is_found(
+    mindful: LanguageModel, folder: Path, monkeypatch: pytest.MonkeyPatch, change: tuple[str, str]
+) -> None:
+    path = record(mindful, folder, monkeypatch, "a")
+    text = path.read_text()
+    assert text.count(change[0]) == 1
+    path.write_text(text.replace(*change))
+    with pytest.raises(RecordingError, match="not those that were recorded"):
+        read_recording(path)
+
+
 @pytest.mark.parametrize(
     "path", sorted(recordings.RECORDINGS.glob("*.jsonl")), ids=lambda path: path.name
 )
@@ -180,6 +192,8 @@ def test_the_recordings_of_the_course_are_whole_and_current(path: Path) -> None:
     recording = read_recording(path)
     header = recording.header
     assert header["version"] == DECODER_VERSION
+    first = json.loads(path.read_text(encoding="utf8").split("\n", 1)[0])
+    assert len(first["lines"]) == 64  # the hash that a changed answer does not have
     assert header["sha256"] == REGISTRY[header["model"]].weights_sha256
     assert path.name == f"{header['notebook']}.{header['model']}.jsonl"
     assert (recordings.NOTEBOOKS / f"{header['notebook']}.ipynb").exists()
