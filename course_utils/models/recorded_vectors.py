@@ -71,7 +71,7 @@ def recorded_by(embedder: Any) -> VectorRecording | None:
     None if there is none to use: only embedders of the registry are recorded, as they were loaded.
     """
     session, name = recordings.current(), getattr(embedder, "model_name", "")
-    if not session.on or name not in REGISTRY or embedder.variant:
+    if not session.on or name not in REGISTRY or getattr(embedder, "variant", ""):
         return None
     if name not in session.vectors:
         session.vectors[name] = _open(session, name)

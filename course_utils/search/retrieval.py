@@ -321,8 +321,10 @@ class EmbeddingCache:
         missing = [place for place in range(len(texts)) if place not in found]
         if missing:
             wanted, unknown = [texts[i] for i in missing], [keys[i] for i in missing]
-            anew = not self.keep or (recording and recording.appends)
-            rows = self._computed(wanted, role) if anew else self._cached(wanted, unknown, role)
+            if not self.keep or (recording and recording.appends):  # recording reads no cache
+                rows = self._computed(wanted, role)
+            else:
+                rows = self._cached(wanted, unknown, role)
             if recording:
                 recording.add(unknown, rows)
             found |= dict(zip(missing, rows, strict=True))
