@@ -96,10 +96,9 @@ def record_command(
     notebooks: Annotated[list[str], typer.Argument(help="names or numbers")],
 ) -> None:
     """Ask the models of some notebooks again and store their answers; interrupted, it resumes."""
-    from course_utils.lab.running import find_notebooks, record_notebooks
-
-    for name, made in record_notebooks(find_notebooks(notebooks)).items():
-        typer.echo(f"{name}: {', '.join(path.name for path in made) or 'nothing to record'}")
+    in_repository(ROOT / "notebooks" / "experiments")
+    command = [sys.executable, "-m", "notebooks.experiments.recording", *notebooks]
+    raise typer.Exit(subprocess.run(command, cwd=ROOT).returncode)
 
 
 @app.command("claims")

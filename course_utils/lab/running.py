@@ -17,7 +17,6 @@ from tqdm import tqdm
 
 from course_utils.files import NOTEBOOKS, CourseError, in_repository, write_text
 from course_utils.lab import ledger
-from course_utils.models import recorded_vectors, recordings
 
 
 class RunError(CourseError):
@@ -97,7 +96,7 @@ def run_notebooks(
     for path in notebooks:
         with tempfile.TemporaryDirectory() as folder:
             lines = Path(folder) / "claims.jsonl"
-            notebook = _execute(path, {"COURSE_LEDGER": str(lines)}, cell_seconds)
+            notebook = execute_notebook(path, {"COURSE_LEDGER": str(lines)}, cell_seconds)
             stored |= ledger.read_lines(lines)
         if store:
             write_text(path, nbformat.writes(notebook) + "\n")
@@ -106,33 +105,12 @@ def run_notebooks(
     return stored
 
 
-def record_notebooks(notebooks: list[Path], cell_seconds: int = 3600) -> dict[str, list[Path]]:
-    """Execute notebooks, ask their models everything again and keep the answers.
-
-    Interrupted, it goes on where it was with the next call.
-
-    Args:
-        notebooks: files, run one after the other.
-        cell_seconds: the longest a cell may take.
-
-    Returns:
-        {notebook: its recordings}.
+def execute_notebook(path: Path, env: dict[str, str], cell_seconds: int) -> nbformat.NotebookNode:
+    """Execute a notebook in a kernel of its own, with these environment variables.
 
     Raises:
-        RunError: see ``run_notebooks``; what was asked before is kept for the next call.
+        RunError: a cell failed or took longer than ``cell_seconds``, or the kernel died.
     """
-    made = {}
-    for path in notebooks:
-        with tempfile.TemporaryDirectory() as folder:
-            used = Path(folder) / "used.jsonl"
-            env = {"COURSE_RECORD": "1", "COURSE_RECORDINGS_USED": str(used)}
-            _execute(path, env, cell_seconds)
-            made[path.stem] = recordings.finish(path.stem, used)
-            made[path.stem] += recorded_vectors.finish_vectors(path.stem, used)
-    return made
-
-
-def _execute(path: Path, env: dict[str, str], cell_seconds: int) -> nbformat.NotebookNode:
     notebook = nbformat.read(path, as_version=4)
     cells = sum(cell.cell_type == "code" for cell in notebook.cells)
     begun: list[int] = []

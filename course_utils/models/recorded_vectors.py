@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 
-from course_utils.files import replacing
 from course_utils.models import recordings
 from course_utils.models.recordings import RECORDINGS, RecordingError
 from course_utils.models.registry import REGISTRY
@@ -71,7 +70,8 @@ def recorded_by(embedder: Any) -> VectorRecording | None:
     None if there is none to use: only embedders of the registry are recorded, as they were loaded.
     """
     session, name = recordings.current(), getattr(embedder, "model_name", "")
-    if not session.on or name not in REGISTRY or getattr(embedder, "variant", ""):
+    changed: str = getattr(embedder, "variant", "")
+    if not session.on or name not in REGISTRY or changed:
         return None
     if name not in session.vectors:
         session.vectors[name] = _open(session, name)
@@ -85,10 +85,11 @@ def _open(session: recordings.Recordings, model: str) -> VectorRecording | None:
     partial = partial_vectors(session.notebook, model, session.folder)
     recordings.drop_half_line(partial)
     known = read_partial_vectors(partial)
-    return VectorRecording(partial, model, known, about={"date": _today()}, appends=True)
+    return VectorRecording(partial, model, known, about={"date": today()}, appends=True)
 
 
-def _today() -> str:
+def today() -> str:
+    """The date, as recordings hold it."""
     return datetime.date.today().isoformat()
 
 
@@ -127,51 +128,3 @@ def read_vectors(path: Path) -> VectorRecording:
             f"{path.name} holds no vectors ({error!r}); restore it with git, or delete it and run "
             "`course record`."
         ) from error
-
-
-def write_vectors(recording: VectorRecording) -> None:
-    """Write a file of vectors; the same vectors give the same bytes."""
-    digests = sorted(recording.needed)
-    rows = np.stack([recording.vectors[digest] for digest in digests]).astype("<f4")
-    bits = rows.view("<u4") + 0x80  # so that leaving out the last byte rounds
-    planes: dict[str, Any] = {
-        plane: (bits >> below).astype(np.uint8) for plane, below in PLANES.items()
-    }
-    about = {"model": recording.model, "sha256": REGISTRY[recording.model].weights_sha256}
-    about |= {"date": _today(), "machine": recordings.machine()}
-    arrays = planes | {"digests": np.array(digests), "about": np.array(json.dumps(about))}
-    arrays["needed"] = np.array([recording.needed[digest] for digest in digests], np.uint16)
-    with replacing(recording.path) as partial, partial.open("wb") as file:
-        np.savez_compressed(file, **arrays)
-
-
-def finish_vectors(notebook: str, used: Path, folder: Path = RECORDINGS) -> list[Path]:
-    """Put what was recorded for a notebook among the vectors, and drop what nobody needs any more.
-
-    Args:
-        notebook: its name without ``.ipynb``; it begins with a number.
-        used: the file that COURSE_RECORDINGS_USED named during the run.
-        folder: of the recordings.
-
-    Returns:
-        The files that were written.
-    """
-    done, bit, noted = [], 1 << int(notebook[:2]), recordings.read_used(used)
-    for model in REGISTRY:
-        path, partial = vectors_file(model, folder), partial_vectors(notebook, model, folder)
-        if not (path.exists() or partial.exists()):
-            continue
-        kept = read_vectors(path) if path.exists() else VectorRecording(path, model)
-        others = {digest: bits & ~bit for digest, bits in kept.needed.items()}
-        kept.needed = {digest: bits for digest, bits in others.items() if bits}
-        for digest, vector in read_partial_vectors(partial).items():
-            if digest in noted.get(f"{model} vectors", ()):
-                kept.vectors[digest] = vector
-                kept.needed[digest] = kept.needed.get(digest, 0) | bit
-        if kept.needed:
-            write_vectors(kept)
-            done.append(path)
-        else:
-            path.unlink(missing_ok=True)
-        partial.unlink(missing_ok=True)
-    return done

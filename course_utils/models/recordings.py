@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from course_utils.files import NOTEBOOKS, CourseError, write_text
+from course_utils.files import NOTEBOOKS, CourseError
 
 RECORDINGS = NOTEBOOKS / "recordings"
 FIRST_LINE = ("notebook", "model", "sha256", "version", "date", "machine")
@@ -96,7 +96,7 @@ def append_lines(path: Path, lines: Iterable[Any]) -> None:
     """Write lines of JSON at the end of a file; its folder is made when missing."""
     path.parent.mkdir(exist_ok=True)
     with path.open("a", encoding="utf8") as file:
-        file.write(_text_of(lines))
+        file.write(lines_text(lines))
 
 
 def line_key(key: list[Any], item: Any) -> str:
@@ -112,7 +112,7 @@ def read_recording(path: Path) -> Recording:
     """
     try:
         header, *lines = read_json_lines(path)
-        if "lines" in header and header["lines"] != _digest(lines):
+        if "lines" in header and header["lines"] != lines_digest(lines):
             raise ValueError("its lines are not those that were recorded")
         by_key = {line_key(line["ask"], line["item"]): line for line in lines}
         if not all("answer" in line for line in lines):
@@ -206,34 +206,6 @@ def partial_of(path: Path) -> Path:
     return path.with_name(path.name + ".partial")
 
 
-def finish(notebook: str, used: Path, folder: Path = RECORDINGS) -> list[Path]:
-    """Put finished recordings in the place of the ones before.
-
-    Lines that the notebook no longer asks for, left by an interrupted run, are dropped.
-
-    Args:
-        notebook: its name without ``.ipynb``.
-        used: the file that COURSE_RECORDINGS_USED named during the run.
-        folder: of the recordings.
-
-    Returns:
-        The notebook's recordings; an old one of a model it no longer asks is deleted.
-    """
-    needed, done = read_used(used), []
-    for old in folder.glob(f"{notebook}.*.jsonl"):
-        if not partial_of(old).exists():
-            old.unlink()
-    for partial in sorted(folder.glob(f"{notebook}.*.jsonl.partial")):
-        recording = read_recording(partial)
-        wanted = needed.get(recording.header["model"], set())
-        lines = [line for name, line in recording.lines.items() if name in wanted]
-        path = partial.with_suffix("")
-        write_text(path, _text_of([recording.header | {"lines": _digest(lines)}, *lines]))
-        partial.unlink()
-        done.append(path)
-    return done
-
-
 def read_used(path: Path) -> dict[str, set[str]]:
     """The keys that a run has used, by model."""
     used: dict[str, set[str]] = {}
@@ -242,11 +214,13 @@ def read_used(path: Path) -> dict[str, set[str]]:
     return used
 
 
-def _digest(lines: list[Any]) -> str:
-    return hashlib.sha256(_text_of(lines).encode()).hexdigest()
+def lines_digest(lines: list[Any]) -> str:
+    """What the first line of a recording says of the others: a hash of their text."""
+    return hashlib.sha256(lines_text(lines).encode()).hexdigest()
 
 
-def _text_of(lines: Iterable[Any]) -> str:
+def lines_text(lines: Iterable[Any]) -> str:
+    """Lines of JSON, each with its line break."""
     return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
 
 

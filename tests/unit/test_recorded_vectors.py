@@ -14,10 +14,11 @@ from hypothesis.extra.numpy import arrays
 from llama_index.core.schema import TextNode
 
 from course_utils.models import recorded_vectors, recordings
-from course_utils.models.recorded_vectors import VectorRecording, read_vectors, write_vectors
+from course_utils.models.recorded_vectors import VectorRecording, read_vectors
 from course_utils.models.recordings import RecordingError, read_used
 from course_utils.models.registry import REGISTRY
 from course_utils.search.retrieval import DenseRetriever, EmbeddingCache
+from notebooks.experiments import recording
 
 MODEL = "all-MiniLM-L6-v2"
 FIRST, SECOND = "01_first", "02_second"
@@ -71,7 +72,7 @@ def record(
     letters = begin(folder, monkeypatch, notebook, COURSE_RECORD="1")
     cache(letters).encode(texts)
     assert f"{len(set(texts))} vectors recorded on" in recordings.current().summary()
-    (path,) = recorded_vectors.finish_vectors(notebook, folder / "used.jsonl", folder)
+    (path,) = recording.finish_vectors(notebook, folder / "used.jsonl", folder)
     return path
 
 
@@ -98,7 +99,7 @@ def test_questions_are_recorded_and_a_search_computes_nothing(
         return [(hit.node_id, round(hit.get_score(), 4)) for hit in found]
 
     computed = search(begin(folder, monkeypatch, COURSE_RECORD="1"))
-    recorded_vectors.finish_vectors(FIRST, folder / "used.jsonl", folder)
+    recording.finish_vectors(FIRST, folder / "used.jsonl", folder)
     letters = begin(folder, monkeypatch)
     assert search(letters) == computed and not letters.asked
 
@@ -130,7 +131,7 @@ def test_two_notebooks_share_vectors_and_each_renews_its_own(
 def test_a_file_that_nobody_needs_is_deleted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = record(folder, monkeypatch, ["a"])
     begin(folder, monkeypatch, COURSE_RECORD="1")  # the notebook no longer embeds
-    assert recorded_vectors.finish_vectors(FIRST, folder / "used.jsonl", folder) == []
+    assert recording.finish_vectors(FIRST, folder / "used.jsonl", folder) == []
     assert not path.exists()
 
 
@@ -154,7 +155,7 @@ def test_an_interrupted_recording_goes_on(folder: Path, monkeypatch: pytest.Monk
     letters = begin(folder, monkeypatch, COURSE_RECORD="1")
     cache(letters).encode(["a", "b"])
     assert letters.asked == ["b"]
-    (path,) = recorded_vectors.finish_vectors(FIRST, folder / "used.jsonl", folder)
+    (path,) = recording.finish_vectors(FIRST, folder / "used.jsonl", folder)
     assert len(read_vectors(path).vectors) == 2 and not partial.exists()
 
 
@@ -205,12 +206,12 @@ def test_a_number_is_right_to_five_digits(rows: np.ndarray) -> None:
         path = Path(folder) / "vectors.npz"
         names = [f"{place:032x}" for place in range(len(rows))]
         vectors = dict(zip(names, rows, strict=True))
-        write_vectors(VectorRecording(path, MODEL, vectors, dict.fromkeys(names, 1)))
+        recording.write_vectors(VectorRecording(path, MODEL, vectors, dict.fromkeys(names, 1)))
         first = path.read_bytes()
         read = read_vectors(path).vectors
         assert list(read) == names
         assert np.allclose([read[name] for name in names], rows, rtol=2**-16, atol=1e-37)
-        write_vectors(VectorRecording(path, MODEL, read, dict.fromkeys(names, 1)))
+        recording.write_vectors(VectorRecording(path, MODEL, read, dict.fromkeys(names, 1)))
         assert path.read_bytes() == first
 
 

@@ -12,11 +12,12 @@ import pytest
 from course_utils.models import recordings
 from course_utils.models.cache import DECODER_VERSION, cached_by_model
 from course_utils.models.generator import LanguageModel
-from course_utils.models.recordings import RecordingError, finish, read_recording, read_used
+from course_utils.models.recordings import RecordingError, read_recording, read_used
 from course_utils.models.registry import REGISTRY
 from course_utils.tune.adapters import attached
 from course_utils.tune.recipes import Recipe
 from course_utils.tune.training import train
+from notebooks.experiments import recording
 
 NOTEBOOK = "01_test"
 SHA256 = "a" * 64
@@ -61,7 +62,7 @@ def refuse(_: LanguageModel, some: list[Any]) -> list[Any]:
 def record(llm: LanguageModel, folder: Path, monkeypatch: pytest.MonkeyPatch, texts: str) -> Path:
     begin(folder, monkeypatch, COURSE_RECORD="1")
     cached_by_model(llm, ["shout"], list(texts), shout)
-    (path,) = finish(NOTEBOOK, folder / "used.jsonl", folder)
+    (path,) = recording.finish_answers(NOTEBOOK, folder / "used.jsonl", folder)
     return path
 
 
@@ -108,7 +109,7 @@ def test_an_interrupted_recording_goes_on(
     partial.write_text(partial.read_text() + '{"ask": ["sho')  # the machine went down here
     begin(folder, monkeypatch, COURSE_RECORD="1")
     assert cached_by_model(mindful, ["shout"], list("ab"), shout) == ["first", ["B", 0.1]]
-    (path,) = finish(NOTEBOOK, folder / "used.jsonl", folder)
+    (path,) = recording.finish_answers(NOTEBOOK, folder / "used.jsonl", folder)
     assert len(read_recording(path).lines) == 2 and not partial.exists()
 
 
@@ -121,7 +122,7 @@ def test_what_a_notebook_no_longer_asks_is_dropped(
     cached_by_model(mindful, ["shout"], list("ab"), shout)
     begin(folder, monkeypatch, COURSE_RECORD="1")  # the notebook was changed in between
     cached_by_model(mindful, ["shout"], ["b"], refuse)
-    (path,) = finish(NOTEBOOK, folder / "used.jsonl", folder)
+    (path,) = recording.finish_answers(NOTEBOOK, folder / "used.jsonl", folder)
     assert list(read_recording(path).lines) == ['["shout","b"]'] and not old.exists()
 
 

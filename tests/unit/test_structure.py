@@ -21,7 +21,7 @@ FOLDERS = (
 )
 CORE = FOLDERS[:5]
 BESIDE = {"__init__", "__main__", "files"}
-MOST_CORE_LINES = 2_550  # 3,200 at release 1.0
+MOST_CORE_LINES = 2_500  # 3,200 at release 1.0
 MOST_LINES = 8_000
 LONGEST_FILE = 350
 LONGEST_FUNCTION = 40
