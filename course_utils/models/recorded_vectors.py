@@ -9,7 +9,6 @@ ones are so alike that they can be packed.
 from __future__ import annotations
 
 import base64
-import datetime
 import hashlib
 import json
 import zipfile
@@ -32,10 +31,9 @@ class VectorRecording:
     """One embedder's vectors, as far as they are known."""
 
     path: Path
-    model: str
+    header: dict[str, Any]  # who made them, when, on what machine
     vectors: dict[str, np.ndarray] = field(default_factory=dict)  # digest -> (dimension,) float32
     needed: dict[str, int] = field(default_factory=dict)  # digest -> a bit for each notebook
-    about: dict[str, str] = field(default_factory=dict)
     appends: bool = False  # while it is made
     used: set[str] = field(default_factory=set)
 
@@ -44,10 +42,8 @@ class VectorRecording:
         digests = [digest_of(key) for key in keys]
         found = {i: self.vectors[each] for i, each in enumerate(digests) if each in self.vectors}
         lacking = [key.split("\0")[-1] for i, key in enumerate(keys) if i not in found]
-        new = [each for each in dict.fromkeys(digests) if each not in self.used]
-        self.used.update(new)
-        recordings.note_use(f"{self.model} vectors", new)
-        recordings.note_use(f"{self.model} lacks", lacking)
+        recordings.note_use(f"{self.header['model']} vectors", digests, self.used)
+        recordings.note_use(f"{self.header['model']} lacks", lacking, set())
         return found
 
     def add(self, keys: Sequence[str], vectors: Iterable[np.ndarray]) -> None:
@@ -84,13 +80,8 @@ def _open(session: recordings.Recordings, model: str) -> VectorRecording | None:
         return read_vectors(path) if path.exists() else None
     partial = partial_vectors(session.notebook, model, session.folder)
     recordings.drop_half_line(partial)
-    known = read_partial_vectors(partial)
-    return VectorRecording(partial, model, known, about={"date": today()}, appends=True)
-
-
-def today() -> str:
-    """The date, as recordings hold it."""
-    return datetime.date.today().isoformat()
+    header = recordings.header_of(session.notebook, model, REGISTRY[model].weights_sha256, 1)
+    return VectorRecording(partial, header, read_partial_vectors(partial), appends=True)
 
 
 def vectors_file(model: str, folder: Path = RECORDINGS) -> Path:
@@ -118,11 +109,10 @@ def read_vectors(path: Path) -> VectorRecording:
     try:
         with np.load(path) as stored:
             digests, needed = stored["digests"].tolist(), stored["needed"].tolist()
-            about = json.loads(str(stored["about"]))
+            header = json.loads(str(stored["about"]))
             bits = sum(stored[plane].astype("<u4") << below for plane, below in PLANES.items())
         vectors = dict(zip(digests, bits.view("<f4"), strict=True))
-        bits_of = dict(zip(digests, needed, strict=True))
-        return VectorRecording(path, about["model"], vectors, bits_of, about)
+        return VectorRecording(path, header, vectors, dict(zip(digests, needed, strict=True)))
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise RecordingError(
             f"{path.name} holds no vectors ({error!r}); restore it with git, or delete it and run "

@@ -66,7 +66,7 @@ class Recording:
                 known[name] = json.loads(json.dumps(answer))  # as it will be read
                 if self.appends:
                     self._append(name, {"ask": key, "item": missing[name], "answer": answer})
-        self._note_use(name for name in names if name in self.lines)
+        note_use(self.header["model"], [name for name in names if name in self.lines], self.used)
         return [known[name] for name in names]
 
     def _append(self, name: str, line: dict[str, Any]) -> None:
@@ -74,22 +74,19 @@ class Recording:
         append_lines(self.path, [line] if self.path.exists() else [self.header, line])
         self.lines[name] = line
 
-    def _note_use(self, names: Iterable[str]) -> None:
-        """Remember which lines were needed."""
-        new = [name for name in dict.fromkeys(names) if name not in self.used]
-        self.used.update(new)
-        note_use(self.header["model"], new)
 
-
-def note_use(of: str, names: Iterable[str]) -> None:
-    """Write down what was needed, in the file that COURSE_RECORDINGS_USED names, if it names one.
+def note_use(of: str, names: Iterable[str], used: set[str]) -> None:
+    """Note what was needed, in the file that COURSE_RECORDINGS_USED names too, if it names one.
 
     Args:
         of: the model.
         names: the keys.
+        used: those noted before; the new ones are added.
     """
+    new = [name for name in dict.fromkeys(names) if name not in used]
+    used.update(new)
     if path := os.environ.get("COURSE_RECORDINGS_USED"):
-        append_lines(Path(path), [[of, name] for name in names])
+        append_lines(Path(path), [[of, name] for name in new])
 
 
 def append_lines(path: Path, lines: Iterable[Any]) -> None:
@@ -166,15 +163,12 @@ class Recordings:
 
     def summary(self) -> str:
         """What was read from recordings, in a sentence; empty if nothing was."""
+        both = [("answers", *pair) for pair in self.opened.items()]
+        both += [("vectors", *pair) for pair in self.vectors.items() if pair[1]]
         parts = [
-            f"{len(each.used)} answers recorded on {each.header['date']} by {model}"
-            for model, each in self.opened.items()
+            f"{len(each.used)} {what} recorded on {each.header['date']} by {model}"
+            for what, model, each in both
             if each.used
-        ]
-        parts += [
-            f"{len(each.used)} vectors recorded on {each.about['date']} by {model}"
-            for model, each in self.vectors.items()
-            if each and each.used
         ]
         return "; ".join(parts)
 
@@ -183,12 +177,8 @@ def header_of(notebook: str, model: str, sha256: str, version: int) -> dict[str,
     """The first line of a recording: who answers, and where it comes from."""
     date = datetime.date.today().isoformat()
     which = {"notebook": notebook, "model": model, "sha256": sha256, "version": version}
-    return which | {"date": date, "machine": machine()}
-
-
-def machine() -> str:
-    """The system, the processor and its cores, in a few words."""
-    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    return which | {"date": date, "machine": machine}
 
 
 def drop_half_line(path: Path) -> None:
@@ -204,14 +194,6 @@ def drop_half_line(path: Path) -> None:
 def partial_of(path: Path) -> Path:
     """Where a recording grows until its notebook has run to the end."""
     return path.with_name(path.name + ".partial")
-
-
-def read_used(path: Path) -> dict[str, set[str]]:
-    """The keys that a run has used, by model."""
-    used: dict[str, set[str]] = {}
-    for model, name in read_json_lines(path) if path.exists() else ():
-        used.setdefault(model, set()).add(name)
-    return used
 
 
 def lines_digest(lines: list[Any]) -> str:

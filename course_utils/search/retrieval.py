@@ -21,8 +21,8 @@ from llama_index.core.vector_stores import MetadataFilters
 from llama_index.core.vector_stores.utils import build_metadata_filter_fn
 
 from course_utils.files import InputError, replacing, write_text
-from course_utils.models.cache import cached, in_order
-from course_utils.models.embedding import Embedder
+from course_utils.models.cache import cached
+from course_utils.models.embedding import Embedder, encode_queries
 from course_utils.models.recorded_vectors import recorded_by
 from course_utils.models.weights import release_memory
 
@@ -290,7 +290,7 @@ def embed_nodes(nodes: Sequence[BaseNode], embedder: Embedder) -> np.ndarray:
 class EmbeddingCache:
     """Vectors on disk, keyed by the model and the text: a changed text or model is a new key.
 
-    In a notebook of the course, those of its own chunks and questions are read from its recordings.
+    In a notebook of the course, its recordings are read first.
     """
 
     def __init__(self, embedder: Embedder, keep: bool = True) -> None:
@@ -321,10 +321,9 @@ class EmbeddingCache:
         missing = [place for place in range(len(texts)) if place not in found]
         if missing:
             wanted, unknown = [texts[i] for i in missing], [keys[i] for i in missing]
-            if not self.keep or (recording and recording.appends):  # recording reads no cache
-                rows = self._computed(wanted, role)
-            else:
-                rows = self._cached(wanted, unknown, role)
+            # What is being recorded is computed, whatever the cache holds.
+            direct = not self.keep or (recording is not None and recording.appends)
+            rows = self._computed(wanted, role) if direct else self._cached(wanted, unknown, role)
             if recording:
                 recording.add(unknown, rows)
             found |= dict(zip(missing, rows, strict=True))
@@ -333,7 +332,12 @@ class EmbeddingCache:
     def _cached(self, texts: list[str], keys: list[str], role: str) -> np.ndarray:
         def compute(places: list[int]) -> Iterator[dict[int, bytes]]:
             self.misses = len(places)
-            for batch in self._batches([texts[place] for place in places], role):
+            chosen = [texts[place] for place in places]
+            if hasattr(self.embedder, "encode_batches"):
+                batches = self.embedder.encode_batches(chosen, role)
+            else:
+                batches = iter([dict(enumerate(self.embedder.encode(chosen)))])
+            for batch in batches:
                 yield {i: row.tobytes() for i, row in batch.items()}
             release_memory()
 
@@ -342,9 +346,5 @@ class EmbeddingCache:
 
     def _computed(self, texts: Sequence[str], role: str) -> np.ndarray:
         self.misses = len(texts)
-        return np.stack(in_order(self._batches(texts, role)))
-
-    def _batches(self, texts: Sequence[str], role: str) -> Iterator[dict[int, np.ndarray]]:
-        if hasattr(self.embedder, "encode_batches"):
-            return self.embedder.encode_batches(texts, role)
-        return iter([dict(enumerate(self.embedder.encode(texts)))])
+        asked = role == "query"
+        return encode_queries(self.embedder, texts) if asked else self.embedder.encode(texts)

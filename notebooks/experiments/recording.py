@@ -24,7 +24,6 @@ from course_utils.models.recorded_vectors import (
     partial_vectors,
     read_partial_vectors,
     read_vectors,
-    today,
     vectors_file,
 )
 from course_utils.models.recordings import RECORDINGS
@@ -70,7 +69,7 @@ def finish_answers(notebook: str, used: Path, folder: Path = RECORDINGS) -> list
     Returns:
         The notebook's recordings; an old one of a model it no longer asks is deleted.
     """
-    needed, done = recordings.read_used(used), []
+    needed, done = read_used(used), []
     for old in folder.glob(f"{notebook}.*.jsonl"):
         if not recordings.partial_of(old).exists():
             old.unlink()
@@ -86,6 +85,14 @@ def finish_answers(notebook: str, used: Path, folder: Path = RECORDINGS) -> list
     return done
 
 
+def read_used(path: Path) -> dict[str, set[str]]:
+    """The keys that a run has used, by model."""
+    used: dict[str, set[str]] = {}
+    for model, name in recordings.read_json_lines(path) if path.exists() else ():
+        used.setdefault(model, set()).add(name)
+    return used
+
+
 def write_vectors(recording: VectorRecording) -> None:
     """Write a file of vectors; the same vectors give the same bytes."""
     digests = sorted(recording.needed)
@@ -94,9 +101,8 @@ def write_vectors(recording: VectorRecording) -> None:
     planes: dict[str, Any] = {
         plane: (bits >> below).astype(np.uint8) for plane, below in PLANES.items()
     }
-    about = {"model": recording.model, "sha256": REGISTRY[recording.model].weights_sha256}
-    about |= {"date": today(), "machine": recordings.machine()}
-    arrays = planes | {"digests": np.array(digests), "about": np.array(json.dumps(about))}
+    header = np.array(json.dumps(recording.header))
+    arrays = planes | {"digests": np.array(digests), "about": header}
     arrays["needed"] = np.array([recording.needed[digest] for digest in digests], np.uint16)
     with replacing(recording.path) as partial, partial.open("wb") as file:
         np.savez_compressed(file, **arrays)
@@ -113,12 +119,14 @@ def finish_vectors(notebook: str, used: Path, folder: Path = RECORDINGS) -> list
     Returns:
         The files that were written.
     """
-    done, bit, noted = [], 1 << int(notebook[:2]), recordings.read_used(used)
+    done, bit, noted = [], 1 << int(notebook[:2]), read_used(used)
     for model in REGISTRY:
         path, partial = vectors_file(model, folder), partial_vectors(notebook, model, folder)
         if not (path.exists() or partial.exists()):
             continue
-        kept = read_vectors(path) if path.exists() else VectorRecording(path, model)
+        header = recordings.header_of(notebook, model, REGISTRY[model].weights_sha256, 1)
+        kept = read_vectors(path) if path.exists() else VectorRecording(path, header)
+        kept.header = header
         others = {digest: bits & ~bit for digest, bits in kept.needed.items()}
         kept.needed = {digest: bits for digest, bits in others.items() if bits}
         for digest, vector in read_partial_vectors(partial).items():

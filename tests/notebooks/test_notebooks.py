@@ -23,6 +23,7 @@ from course_utils.grade.check import grade
 from course_utils.grade.exercises import load_exercises, rebuilt_names
 from course_utils.lab import ledger
 from course_utils.models import fetching, recorded_vectors, recordings, registry
+from notebooks.experiments.recording import read_used
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -133,7 +134,7 @@ def _recordings_fit(notebook: str, used: Path) -> None:
 
     So is a text of the notebook's own that has no vector.
     """
-    needed, bit = recordings.read_used(used), 1 << int(notebook[:2])
+    needed, bit = read_used(used), 1 << int(notebook[:2])
     for path in recordings.RECORDINGS.glob(f"{notebook}.*.jsonl"):
         recording = recordings.read_recording(path)
         unused = recording.lines.keys() - needed.get(recording.header["model"], set())
@@ -141,9 +142,9 @@ def _recordings_fit(notebook: str, used: Path) -> None:
     for path in recordings.RECORDINGS.glob("*.npz"):
         vectors = recorded_vectors.read_vectors(path)
         own = {digest for digest, bits in vectors.needed.items() if bits & bit}
-        unused = own - needed.get(f"{vectors.model} vectors", set())
+        unused = own - needed.get(f"{vectors.header['model']} vectors", set())
         assert not unused, f"{path.name}: {len(unused)} vectors that {notebook} does not use"
-        lacking = needed.get(f"{vectors.model} lacks", set())
+        lacking = needed.get(f"{vectors.header['model']} lacks", set())
         assert not lacking, f"{path.name} has no vector of {len(lacking)} texts: {min(lacking)!r}"
 
 
@@ -157,10 +158,10 @@ def test_recordings_that_do_not_fit_are_found(tmp_path: Path, fault: str) -> Non
     for path in recordings.RECORDINGS.glob("*.npz"):
         vectors = recorded_vectors.read_vectors(path)
         own = [digest for digest, bits in vectors.needed.items() if bits >> 8 & 1]
-        lines = [[f"{vectors.model} vectors", digest] for digest in own]
+        lines = [[f"{vectors.header['model']} vectors", digest] for digest in own]
         recordings.append_lines(used, lines[1:] if fault == "an unused vector" else lines)
         if fault == "a moved chunk":
-            recordings.append_lines(used, [[f"{vectors.model} lacks", "The night ferry"]])
+            recordings.append_lines(used, [[f"{vectors.header['model']} lacks", "The night ferry"]])
     message = {
         "an unused answer": "1 unused lines",
         "an unused vector": "1 vectors that 08",

@@ -15,7 +15,7 @@ from llama_index.core.schema import TextNode
 
 from course_utils.models import recorded_vectors, recordings
 from course_utils.models.recorded_vectors import VectorRecording, read_vectors
-from course_utils.models.recordings import RecordingError, read_used
+from course_utils.models.recordings import RecordingError
 from course_utils.models.registry import REGISTRY
 from course_utils.search.retrieval import DenseRetriever, EmbeddingCache
 from notebooks.experiments import recording
@@ -85,7 +85,7 @@ def test_a_notebook_replays_what_was_recorded(
     assert not letters.asked
     assert np.allclose(rows, Letters().encode(["fed", "bad", "fed"]), rtol=1e-5)
     assert recordings.current().summary().startswith("2 vectors recorded on ")
-    used = read_used(folder / "used.jsonl")[f"{MODEL} vectors"]
+    used = recording.read_used(folder / "used.jsonl")[f"{MODEL} vectors"]
     assert used == read_vectors(path).vectors.keys()
 
 
@@ -111,7 +111,7 @@ def test_a_text_that_moved_is_computed_and_named(
     letters = begin(folder, monkeypatch)
     assert np.allclose(cache(letters).encode(["bad", "head"]), Letters().encode(["bad", "head"]))
     assert letters.asked == ["head"]
-    used = read_used(folder / "used.jsonl")
+    used = recording.read_used(folder / "used.jsonl")
     assert used[f"{MODEL} lacks"] == {"head"}
     assert len(read_vectors(path).vectors.keys() - used[f"{MODEL} vectors"]) == 1  # "fed"
 
@@ -205,24 +205,26 @@ def test_a_number_is_right_to_five_digits(rows: np.ndarray) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "vectors.npz"
         names = [f"{place:032x}" for place in range(len(rows))]
-        vectors = dict(zip(names, rows, strict=True))
-        recording.write_vectors(VectorRecording(path, MODEL, vectors, dict.fromkeys(names, 1)))
+        vectors, needed = dict(zip(names, rows, strict=True)), dict.fromkeys(names, 1)
+        header = {"model": MODEL}
+        recording.write_vectors(VectorRecording(path, header, vectors, needed))
         first = path.read_bytes()
         read = read_vectors(path).vectors
         assert list(read) == names
         assert np.allclose([read[name] for name in names], rows, rtol=2**-16, atol=1e-37)
-        recording.write_vectors(VectorRecording(path, MODEL, read, dict.fromkeys(names, 1)))
+        recording.write_vectors(VectorRecording(path, header, read, needed))
         assert path.read_bytes() == first
 
 
 @pytest.mark.parametrize("path", sorted(recordings.RECORDINGS.glob("*.npz")), ids=lambda p: p.name)
 def test_the_vectors_of_the_course_are_current_and_small(path: Path) -> None:
-    recording = read_vectors(path)
-    assert path == recorded_vectors.vectors_file(recording.model)
-    assert recording.about["sha256"] == REGISTRY[recording.model].weights_sha256
-    assert json.dumps(recording.about).count("/") == 0  # no folder of this machine
+    stored = read_vectors(path)
+    model = stored.header["model"]
+    assert path == recorded_vectors.vectors_file(model)
+    assert stored.header["sha256"] == REGISTRY[model].weights_sha256
+    assert json.dumps(stored.header).count("/") == 0  # no folder of this machine
     bits = 0
-    for each in recording.needed.values():
+    for each in stored.needed.values():
         assert each
         bits |= each
     stems = [path.name[:2] for path in recordings.NOTEBOOKS.glob("*.ipynb")]

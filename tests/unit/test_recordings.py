@@ -12,7 +12,7 @@ import pytest
 from course_utils.models import recordings
 from course_utils.models.cache import DECODER_VERSION, cached_by_model
 from course_utils.models.generator import LanguageModel
-from course_utils.models.recordings import RecordingError, read_recording, read_used
+from course_utils.models.recordings import RecordingError, read_recording
 from course_utils.models.registry import REGISTRY
 from course_utils.tune.adapters import attached
 from course_utils.tune.recipes import Recipe
@@ -78,7 +78,7 @@ def test_a_notebook_replays_what_was_recorded(
     begin(folder, monkeypatch)
     assert cached_by_model(mindful, ["shout"], list("ab"), refuse) == [["A", 0.1], ["B", 0.1]]
     assert recordings.current().summary().startswith("2 answers recorded on ")
-    assert len(read_used(folder / "used.jsonl")["tiny"]) == 2
+    assert len(recording.read_used(folder / "used.jsonl")["tiny"]) == 2
 
 
 def test_a_changed_prompt_or_setting_is_asked_and_its_line_is_unused(
@@ -91,7 +91,7 @@ def test_a_changed_prompt_or_setting_is_asked_and_its_line_is_unused(
             cached_by_model(mindful, key, [text], refuse)
     begin(folder, monkeypatch)
     cached_by_model(mindful, ["shout"], list("ac"), shout)
-    unused = read_recording(path).lines.keys() - read_used(folder / "used.jsonl")["tiny"]
+    unused = read_recording(path).lines.keys() - recording.read_used(folder / "used.jsonl")["tiny"]
     assert unused == {'["shout","b"]'}
 
 
