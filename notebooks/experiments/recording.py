@@ -126,6 +126,8 @@ def finish_vectors(notebook: str, used: Path, folder: Path = RECORDINGS) -> list
             continue
         header = recordings.header_of(notebook, model, REGISTRY[model].weights_sha256, 1)
         kept = read_vectors(path) if path.exists() else VectorRecording(path, header)
+        if not partial.exists() and not any(bits & bit for bits in kept.needed.values()):
+            continue  # a notebook that embeds nothing, now as before
         kept.header = header
         others = {digest: bits & ~bit for digest, bits in kept.needed.items()}
         kept.needed = {digest: bits for digest, bits in others.items() if bits}

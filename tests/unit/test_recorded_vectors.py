@@ -128,6 +128,15 @@ def test_two_notebooks_share_vectors_and_each_renews_its_own(
     assert needed(record(folder, monkeypatch, ["d"])) == [1 << 1, 1 << 2, 1 << 2]
 
 
+def test_a_notebook_that_embeds_nothing_leaves_the_file_as_it_is(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = record(folder, monkeypatch, ["a"]).read_bytes()
+    begin(folder, monkeypatch, SECOND, COURSE_RECORD="1")
+    assert recording.finish_vectors(SECOND, folder / "used.jsonl", folder) == []
+    assert recorded_vectors.vectors_file(MODEL, folder).read_bytes() == before
+
+
 def test_a_file_that_nobody_needs_is_deleted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = record(folder, monkeypatch, ["a"])
     begin(folder, monkeypatch, COURSE_RECORD="1")  # the notebook no longer embeds
