@@ -36,7 +36,7 @@ slow: check
 	$(BIN)/python -m course_utils models fetch
 	$(PYTEST) tests/browser
 	$(PARALLEL) -m "slow and not alone" tests/unit tests/exercises
-	$(PARALLEL) -m "not alone and not live" tests/slow
+	$(PARALLEL) --dist loadgroup -m "not alone and not live" tests/slow
 	$(PYTEST) -m "alone and not live" tests/slow
 
 check: .venv/test

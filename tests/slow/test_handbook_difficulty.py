@@ -14,6 +14,8 @@ from building import built_part
 from course_utils.evaluate.intervals import Estimate, paired_difference
 from course_utils.files import DATASETS
 
+# One worker embeds the pages, not each of them.
+pytestmark = pytest.mark.xdist_group("handbook")
 HANDBOOK = DATASETS / "handbook"
 DECIMAL = re.compile(r"[+-]?\d+\.\d+")
 

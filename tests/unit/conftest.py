@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from course_utils.models import recordings
 from course_utils.models.generator import LanguageModel
 
 WORDS = ["<s>", "</s>", "system", "user", "assistant", "what", "is", "the", "port", "of"]
@@ -25,6 +27,16 @@ TEMPLATE = (
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "course-cache"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder for recordings, and a notebook that uses them until the test ends."""
+    for name in ("COURSE_LIVE", "COURSE_RECORD"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COURSE_RECORDINGS_USED", str(tmp_path / "used.jsonl"))
+    yield tmp_path
+    recordings.use_recordings("")
 
 
 @pytest.fixture(scope="session")

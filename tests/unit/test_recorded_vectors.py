@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,15 +38,6 @@ class Letters:
         self.asked += texts
         rows = np.array([[1 + text.count(letter) for letter in "abcdefgh"] for text in texts])
         return (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    for name in ("COURSE_LIVE", "COURSE_RECORD"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("COURSE_RECORDINGS_USED", str(tmp_path / "used.jsonl"))
-    yield tmp_path
-    recordings.use_recordings("")
 
 
 def begin(

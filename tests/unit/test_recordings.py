@@ -24,16 +24,6 @@ SHA256 = "a" * 64
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder for recordings, and a notebook that uses them until the test ends."""
-    for name in ("COURSE_LIVE", "COURSE_RECORD"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("COURSE_RECORDINGS_USED", str(tmp_path / "used.jsonl"))
-    yield tmp_path
-    recordings.use_recordings("")
-
-
-@pytest.fixture
 def mindful(llm: LanguageModel) -> LanguageModel:
     llm.name, llm.remember = "tiny", True
     llm.loaded_from(SHA256)
