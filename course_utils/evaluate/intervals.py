@@ -14,12 +14,16 @@ from course_utils.files import InputError
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over ``n`` questions with its 95 % interval."""
+    """A mean over ``n`` questions with its 95 % interval.
+
+    ``cluster`` is empty, or names what ``n`` counts where each was measured several times.
+    """
 
     value: float
     low: float
     high: float
     n: int
+    cluster: str = ""
 
     def __str__(self) -> str:
         return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
@@ -73,6 +77,65 @@ def bootstrap(values: np.ndarray, draws: int = 10_000, seed: int = 0) -> Estimat
         block[:] = values[picks].mean(axis=1)
     low, high = np.percentile(means, [2.5, 97.5])
     return Estimate(float(values.mean()), float(low), float(high), values.size)
+
+
+def cluster_estimate(
+    values: Sequence[float] | np.ndarray, clusters: Sequence[object], cluster: str
+) -> Estimate:
+    """The mean where the same question, fact or seed was measured several times.
+
+    Measurements of one question resemble each other, so they are not that many independent ones:
+    the bootstrap draws whole clusters, and n counts them (Davison and Hinkley, 1997, section 3.8).
+
+    Args:
+        values: m numbers.
+        clusters: for each number, what it was measured on.
+        cluster: what a cluster is, such as "questions".
+
+    Raises:
+        InputError: there are no values, or not one cluster for each.
+
+    Example:
+        >>> print(cluster_estimate([1, 1, 1, 0, 0, 0], "aaabbb", "questions"))
+        0.50 [0.00, 1.00]
+    """
+    if not len(values) or len(values) != len(clusters):
+        raise InputError(
+            f"Each value needs its cluster: {len(values)} values, {len(clusters)} clusters."
+        )
+    numbers, names = np.asarray(values, dtype=float), sorted(set(map(str, clusters)))
+    place = {name: number for number, name in enumerate(names)}
+    rows = np.array([place[str(name)] for name in clusters])
+    sums, counts = np.bincount(rows, numbers), np.bincount(rows)
+    picks = np.random.default_rng(0).integers(0, len(names), (10_000, len(names)))
+    means = sums[picks].sum(axis=1) / counts[picks].sum(axis=1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return Estimate(float(numbers.mean()), float(low), float(high), len(names), cluster)
+
+
+def ratio_estimate(
+    above: Sequence[float] | np.ndarray, below: Sequence[float] | np.ndarray
+) -> Estimate:
+    """The ratio of two means over the same questions or runs, with its paired bootstrap interval.
+
+    Args:
+        above: n numbers.
+        below: n numbers of the same questions or runs; their mean is not 0.
+
+    Raises:
+        InputError: they are not equally many, or there are none.
+
+    Example:
+        >>> print(ratio_estimate([4.0, 6.0], [1.0, 2.0]))
+        3.33 [3.00, 4.00]
+    """
+    if not len(above) or len(above) != len(below):
+        raise InputError(f"A ratio needs the same questions: {len(above)} and {len(below)}.")
+    tops, bottoms = np.asarray(above, dtype=float), np.asarray(below, dtype=float)
+    picks = np.random.default_rng(0).integers(0, tops.size, (10_000, tops.size))
+    ratios = tops[picks].mean(axis=1) / bottoms[picks].mean(axis=1)
+    low, high = np.percentile(ratios, [2.5, 97.5])
+    return Estimate(float(tops.mean() / bottoms.mean()), float(low), float(high), tops.size)
 
 
 def paired_difference(
