@@ -138,6 +138,32 @@ def ratio_estimate(
     return Estimate(float(tops.mean() / bottoms.mean()), float(low), float(high), tops.size)
 
 
+def group_difference(
+    one: Sequence[float] | np.ndarray, other: Sequence[float] | np.ndarray
+) -> Estimate:
+    """The difference of two means over different questions; each group is drawn by itself.
+
+    Args:
+        one: n numbers.
+        other: m numbers of other questions.
+
+    Raises:
+        InputError: a group is empty.
+
+    Example:
+        >>> print(group_difference([1, 1, 1, 1], [0, 0]))
+        1.00 [1.00, 1.00]
+    """
+    if not len(one) or not len(other):
+        raise InputError("A difference needs two groups: one of them is empty.")
+    draw = np.random.default_rng(0)
+    groups = [np.asarray(group, dtype=float) for group in (one, other)]
+    means = [draw.choice(group, (10_000, group.size)).mean(axis=1) for group in groups]
+    low, high = np.percentile(means[0] - means[1], [2.5, 97.5])
+    value = float(groups[0].mean() - groups[1].mean())
+    return Estimate(value, float(low), float(high), len(one) + len(other))
+
+
 def paired_difference(
     after: Sequence[float] | np.ndarray, before: Sequence[float] | np.ndarray
 ) -> Estimate:
