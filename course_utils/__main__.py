@@ -103,15 +103,18 @@ def record_command(
 
 @app.command("claims")
 def claims_command(
-    write: Annotated[bool, typer.Option(help="write the table into the README too")] = False,
+    write: Annotated[bool, typer.Option(help="write CLAIMS.md and the README's findings")] = False,
 ) -> None:
-    """Print the ledger of the last run."""
-    from course_utils.lab.ledger import ledger_markdown, load_ledger, write_readme
+    """Print the claims of the last run, with their verdicts."""
+    from course_utils.lab.ledger import load_ledger, measured_claims, write_claims
 
     stored = load_ledger()
-    typer.echo(ledger_markdown(stored) if stored else "No ledger yet: run `course run` first.")
-    if write:
-        write_readme(stored)
+    for made in measured_claims(stored):
+        typer.echo(made)
+    if not stored:
+        typer.echo("No claims yet: run `course run` first.")
+    elif write:
+        write_claims(stored)
 
 
 @app.command("decide")

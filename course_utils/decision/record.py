@@ -41,8 +41,7 @@ def evidence(ids: Sequence[str], claims: Sequence[M]) -> tuple[list[M], list[str
     """The measured claims behind a reason, and what is not measured yet.
 
     Args:
-        ids: claims ("S25.gold") or statements ("S05", which is every S05.…). A property of these
-            very rules (S05.rule) is no evidence for them and is left out.
+        ids: claims ("S25.gold") or statements ("S05", which is every S05.…).
         claims: all that was measured: ``lab.ledger.measured_claims()``.
 
     Returns:
@@ -51,7 +50,7 @@ def evidence(ids: Sequence[str], claims: Sequence[M]) -> tuple[list[M], list[str
     found: list[M] = []
     missing: list[str] = []
     for id in ids:
-        behind = [c for c in claims if id in (c.id, c.id.split(".")[0]) and ".rule" not in c.id]
+        behind = [claim for claim in claims if id in (claim.id, claim.id.split(".")[0])]
         found += behind
         missing += [] if behind else [id]
     return found, missing
@@ -104,12 +103,13 @@ def decision_record(
 
 
 def _evidence_text(ids: Sequence[str], claims: Sequence[Measured]) -> str:
-    made, missing = evidence(ids, claims)
-    open_ones = [f"{id}: not measured yet." for id in missing]
+    found, missing = evidence(ids, claims)
+    lines = [" ".join(str(claim).split()) for claim in found]
+    lines += [f"{id}: not measured yet." for id in missing]
     return (
-        "From the ledger of the course *RAG or fine-tuning? Measure it.*, measured with small "
-        "models on its own data, so a reason to look and no proof for this case.\n\n"
-        + listed([*map(str, made), *open_ones], "None.")
+        "From the course *RAG or fine-tuning? Measure it.*, measured with small models on its own "
+        "data. It tells you what to measure for this case and proves nothing about it. Claims that "
+        "are AGAINST or UNDECIDED are listed too.\n\n" + listed(lines, "None.")
     )
 
 

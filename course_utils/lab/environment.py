@@ -1,4 +1,4 @@
-"""Is everything here that the notebooks need? Answers in sentences, the bad ones with a cure.
+"""Is everything here that the notebooks need? Each answer is a sentence; what is wrong has a fix.
 
 Only the standard library is imported at the top: this must run when a package is missing.
 """
@@ -27,7 +27,7 @@ FONT = "DejaVu Sans"
 
 @dataclass(frozen=True)
 class Check:
-    """One item; ``said`` is a sentence, with the cure in backticks if it is not well."""
+    """One item; ``said`` is a sentence, with the fix in backticks unless all is well."""
 
     name: str
     well: bool

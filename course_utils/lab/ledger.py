@@ -1,4 +1,4 @@
-"""The ledger: every measured claim, from the notebooks' recorded lines to the README's table.
+"""The ledger: every claim, from the notebooks' recorded lines to CLAIMS.md and the README.
 
 Only the standard library is imported here, so the environment check can read the ledger before
 anything else is installed.
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,26 +17,47 @@ from typing import Any
 from course_utils.files import NOTEBOOKS, ROOT, write_text
 
 LEDGER = NOTEBOOKS / "claims.json"
+STATEMENTS = NOTEBOOKS / "statements.yaml"
+FINDINGS = NOTEBOOKS / "findings.md"
+CLAIMS = ROOT / "CLAIMS.md"
 README = ROOT / "README.md"
 Ledger = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One measured statement.
+    """One statement and what was measured about it.
 
-    ``verdict`` is "holds", or "contradicted" where the measurement disagrees with the advice the
-    statement comes from; ``note`` then says why.
+    ``kind`` is "measured" (an estimate, or a number measured once), "exact" (counted or proved, no
+    interval) or "model" (the share of draws in which it is true). ``interval`` has 95 %, and is
+    wider if the claim belongs to a family of ``comparisons``. ``reference`` says what the value
+    was compared with, such as "above 0"; ``cluster`` names what was measured repeatedly.
+    ``verdict`` is one of ``lab.verdicts.CLAIM_VERDICTS``. ``exploratory``: the comparison was
+    chosen after results on the same questions had been seen.
     """
 
     id: str
     notebook: str
     statement: str
-    value: float
-    n: int | None
-    interval: tuple[float, float] | None
+    kind: str
     verdict: str
+    value: float | None = None
+    interval: tuple[float, float] | None = None
+    n: int | None = None
+    margin: float | None = None
+    exploratory: bool = False
     note: str = ""
+    metric: str = ""
+    reference: str = ""
+    comparisons: int = 1
+    cluster: str = ""
+
+    @property
+    def number(self) -> str:
+        """The value, with its sign if it is a difference; empty if nothing was measured."""
+        if self.value is None:
+            return ""
+        return f"{self.value:+.3g}" if self.reference.endswith(" 0") else f"{self.value:.3g}"
 
     @property
     def bounds(self) -> str:
@@ -42,13 +65,16 @@ class Claim:
         return f"{self.interval[0]:.3g} to {self.interval[1]:.3g}" if self.interval else ""
 
     def __str__(self) -> str:
-        parts = [f"{self.value:.3g}"]
+        parts = [f"{self.metric} {self.number}".strip()] if self.number else []
         if self.interval:
-            parts.append(f"95 % interval {self.bounds}")
+            parts[0] += f" [{self.interval[0]:.3g}, {self.interval[1]:.3g}]"
         if self.n:
-            parts.append(f"n = {self.n}")
+            parts.append(f"n = {self.n}{' ' + self.cluster if self.cluster else ''}")
+        if self.exploratory:
+            parts.append("exploratory")
+        measured = f" {', '.join(parts)}." if parts else ""
         note = f" {self.note}" if self.note else ""
-        return f"{self.id} {self.verdict}: {self.statement} ({', '.join(parts)}).{note}"
+        return f"{self.id}: {self.statement}.\n    {self.verdict.upper()}:{measured}{note}"
 
 
 def log_line(line: dict[str, Any]) -> None:
@@ -91,29 +117,96 @@ def measured_claims(ledger: Ledger | None = None) -> list[Claim]:
     return [Claim(**record) for entry in entries for record in entry["claims"]]
 
 
-def ledger_markdown(ledger: Ledger) -> str:
-    """The ledger as the README shows it: its sum, and a table per notebook that folds away."""
+def claims_markdown(ledger: Ledger, statements: dict[str, str]) -> str:
+    """CLAIMS.md: each statement beside its claims, then every claim, notebook by notebook.
+
+    Args:
+        ledger: see ``read_lines``.
+        statements: id to sentence (``load_statements``).
+    """
     every = measured_claims(ledger)
-    against = sum(made.verdict == "contradicted" for made in every)
-    told = f"{len(every)} claims; {against} of them contradict the usual advice."
-    return "\n\n".join([told, *(_folded(name, ledger) for name in sorted(ledger))])
+    lines = [INTRODUCTION, _count_verdicts(every), "## By statement\n"]
+    lines += ["| | statement | claims |", "|---|---|---|"]
+    for id, sentence in statements.items():
+        behind = [c for c in every if c.id.split(".")[0] == id]
+        claims = ", ".join(f"{c.id.partition('.')[2]} {c.verdict}" for c in behind)
+        lines.append(f"| {id} | {sentence} | {claims or 'not measured yet'} |")
+    for name in sorted(ledger):
+        lines += ["", f"## {name}", "", *_claim_rows(measured_claims({name: ledger[name]}))]
+    return "\n".join(lines) + "\n"
 
 
-def _folded(name: str, ledger: Ledger) -> str:
-    claims = measured_claims({name: ledger[name]})
-    rows = "\n".join(
-        f"| {c.id} | {c.statement} | {c.value:.3g} | {c.bounds} | {c.n or ''} "
-        f"| {c.verdict}{': ' if c.note else ''}{c.note} |"
-        for c in claims
-    )
-    head = "| claim | statement | value | 95 % interval | n | verdict |\n|---|---|---|---|---|---|"
-    summary = f"<summary>{name}: {len(claims)} claims</summary>"
-    return f"<details>{summary}\n\n{head}\n{rows}\n\n</details>"
+INTRODUCTION = """# Claims
+
+Written by `course claims --write` from `notebooks/claims.json`; do not edit.
+
+Each claim is a sentence that is true or false. Its verdict is computed from the measurement, not
+chosen. In this order: **no difference** if the interval lies within the margin around the
+reference; **supported** if it lies wholly on the side that the sentence says; **against** if wholly
+on the other; otherwise **undecided**. The reference is 0 for a difference, or the threshold in the
+sentence. The margins are in `course_utils/lab/margins.yaml` and were committed before these results
+were computed. An interval is the 95 % interval (Wilson's for shares, a paired bootstrap
+otherwise), widened where several comparisons answer one question together (`families` in the same
+file). *Exact* claims are counted or proved and have no interval. *Model* claims say in which share
+of draws over stated ranges of prices and hours they are true. *Exploratory*: chosen after results
+on the same questions had been seen; measure it on new questions before you rely on it.
+"""
 
 
-def write_readme(ledger: Ledger, path: Path = README) -> None:
-    """Replace the table between the README's two marks."""
-    before, _, rest = path.read_text(encoding="utf8").partition("<!-- claims -->\n")
-    after = rest.partition("<!-- /claims -->")[2]
-    table = ledger_markdown(ledger)
-    write_text(path, f"{before}<!-- claims -->\n{table}\n<!-- /claims -->{after}")
+def _count_verdicts(claims: list[Claim]) -> str:
+    counts = [f"{n} {verdict}" for verdict, n in Counter(c.verdict for c in claims).most_common()]
+    kinds = [f"{n} {kind}" for kind, n in Counter(c.kind for c in claims).most_common()]
+    return f"{len(claims)} claims ({', '.join(kinds)}): {', '.join(counts)}.\n"
+
+
+def _claim_rows(claims: list[Claim]) -> list[str]:
+    head = ["| claim | statement | kind | value | interval | n | margin | verdict |"]
+    head += ["|---|---|---|---|---|---|---|---|"]
+    rows = []
+    for c in claims:
+        verdict = f"**{c.verdict}**{' (exploratory)' if c.exploratory else ''}"
+        verdict += f": {c.note}" if c.note else ""
+        n = f"{c.n or ''}{' ' + c.cluster if c.cluster else ''}"
+        margin = "" if c.margin is None else f"{c.margin:g}"
+        cells = [c.id, c.statement, c.kind, f"{c.metric} {c.number}".strip(), c.bounds]
+        rows.append("| " + " | ".join([*cells, n, margin, verdict]) + " |")
+    return head + rows
+
+
+def load_statements(path: Path = STATEMENTS) -> dict[str, str]:
+    """The sentences put to the test, by id."""
+    import yaml
+
+    loaded: dict[str, str] = yaml.safe_load(path.read_text(encoding="utf8"))
+    return loaded
+
+
+def fill_findings(text: str, ledger: Ledger) -> str:
+    """A template of findings with its numbers, which stand there as {S12.lora} or {S12.lora:n}.
+
+    A number is the claim's value, or with a colon what ``format`` makes of it; ``:n`` gives its n,
+    ``:interval`` its interval.
+
+    Raises:
+        KeyError: no claim has this id.
+    """
+    claims = {c.id: c for c in measured_claims(ledger)}
+
+    def number(match: re.Match[str]) -> str:
+        claim, wanted = claims[match[1]], match[2] or ".2f"
+        if wanted == "n":
+            return str(claim.n)
+        if wanted == "interval" and claim.interval:
+            return f"[{claim.interval[0]:.2f}, {claim.interval[1]:.2f}]"
+        return format(claim.value, wanted)
+
+    return re.sub(r"\{([A-Z]\d\d\.[^:}]+):?([^}]*)\}", number, text)
+
+
+def write_claims(ledger: Ledger, claims: Path = CLAIMS, readme: Path = README) -> None:
+    """Write CLAIMS.md, and the findings between the README's two marks."""
+    write_text(claims, claims_markdown(ledger, load_statements()))
+    before, _, rest = readme.read_text(encoding="utf8").partition("<!-- findings -->\n")
+    after = rest.partition("<!-- /findings -->")[2]
+    findings = fill_findings(FINDINGS.read_text(encoding="utf8"), ledger)
+    write_text(readme, f"{before}<!-- findings -->\n{findings}<!-- /findings -->{after}")

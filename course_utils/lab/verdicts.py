@@ -17,7 +17,7 @@ import yaml
 
 from course_utils.evaluate.intervals import Estimate
 
-VERDICTS = ("supported", "against", "no difference", "undecided", "not tested")
+CLAIM_VERDICTS = ("supported", "against", "no difference", "undecided", "not tested")
 MARGINS = Path(__file__).with_name("margins.yaml")
 
 

@@ -16,14 +16,20 @@ def names():
     from course_utils.tasks import handbook
 
     measured = {c["id"]: c for c in ledger.load_ledger()["01_rag_basics"]["claims"]}
-    n, wrong = measured["S01.chosen"]["n"], measured["S24.first_look"]["n"]
-    lost = round(measured["S24.first_look"]["value"] * wrong)
-    closed = n - wrong - round(measured["S01.chosen"]["value"] * n)
+
+    def split(id):
+        right = round(measured[id]["value"] * measured[id]["n"])
+        return {"right": right, "wrong": measured[id]["n"] - right}
+
+    closed = split("S01.closed_book")
     return {
         "pages": {page.node_id: page for page in handbook.load_handbook(week=1)},
         "questions": [q for q in handbook.load_questions("test") if q.answerable],
-        "blamed": {"right": n - wrong, "reader": wrong - lost, "retriever": lost},
-        "chosen": {"closed book": [1] * closed + [0] * (n - closed)},
+        "counts": {
+            "in the prompt": split("S24.in_prompt"),
+            "not in the prompt": split("S24.not_in_prompt"),
+        },
+        "chosen": {"closed book": [1] * closed["right"] + [0] * closed["wrong"]},
         "estimate": intervals.estimate,
         "retrieval": retrieval,
         "np": np,
@@ -38,33 +44,44 @@ def vocabulary_solution(ns):
     from course_utils.search.retrieval import content_words
 
     texts = [question.text for question in ns.questions]
-    spans = [[ns.pages[s.page].text[s.start : s.end] for s in q.gold] for q in ns.questions]
-    asked = content_words(texts)
-    gold = content_words([" ".join(each) for each in spans])
-    pairs = zip(asked, gold, strict=True)
-    median = float(np.median([np.mean([word in has for word in set(a)]) for a, has in pairs]))
-    key = "tenth" if median < 0.1 else "quarter" if median < 0.375 else "half"
-    return key, f"Counted on {len(texts)} questions: the median is {median:.0%}."
+    spans = [" ".join(ns.pages[s.page].text[s.start : s.end] for s in q.gold) for q in ns.questions]
+    whole = [" ".join(ns.pages[s.page].text for s in q.gold) for q in ns.questions]
+    asked, *places = (content_words(some) for some in (texts, spans, whole))
+
+    def median(held):
+        pairs = zip(asked, held, strict=True)
+        return float(np.median([np.mean([word in has for word in set(a)]) for a, has in pairs]))
+
+    span, page = map(median, places)
+    key = "tenth" if span < 0.1 else "quarter" if span < 0.375 else "half"
+    counted = f"the median is {span:.0%} in the gold span and {page:.0%} on the whole page"
+    return key, f"Counted on {len(texts)} questions: {counted}."
 
 
 # --- 01-reader-share ------------------------------------------------------------------------------
 
 
 def reader_share_solution(ns):
-    return ns.blamed["reader"] / (ns.blamed["reader"] + ns.blamed["retriever"])
+    lacking, had = ns.counts["not in the prompt"], ns.counts["in the prompt"]
+    return lacking["right"] / (lacking["right"] + had["right"])
 
 
 def reader_share_wrong(ns):
-    wrong = ns.blamed["reader"] + ns.blamed["retriever"]
+    lacking, had = ns.counts["not in the prompt"], ns.counts["in the prompt"]
+    wrong = lacking["wrong"] + had["wrong"]
+    n = sum(sum(each.values()) for each in ns.counts.values())
     return {
-        "That is the reader's share of all questions. The right ones need no mending.": (
-            ns.blamed["reader"] / (wrong + ns.blamed["right"])
+        "That is the share among the wrong choices. It is asked for the right ones.": (
+            lacking["wrong"] / wrong
         ),
-        "That is the retriever's share: there the answer never reached the prompt.": (
-            ns.blamed["retriever"] / wrong
+        "That is the share among all choices, right and wrong ones together.": (
+            sum(lacking.values()) / n
         ),
-        "That is the share of wrong choices. How many of them had the answer in the prompt?": (
-            wrong / (wrong + ns.blamed["right"])
+        "You divided by the choices made without the answer. Divide by all right choices.": (
+            lacking["right"] / sum(lacking.values())
+        ),
+        "Those are the right choices made with the answer in the prompt.": (
+            had["right"] / (lacking["right"] + had["right"])
         ),
     }
 

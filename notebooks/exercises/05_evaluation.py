@@ -36,7 +36,7 @@ def dcg(gains):
 
 @lru_cache
 def _two_searches():
-    """nDCG@10 of each train and dev question: BM25, and BM25 fused with letters."""
+    """nDCG@10 of each train and dev question: BM25, and BM25 fused with letter n-grams."""
     from course_utils.evaluate.metrics import evaluate_retrieval
     from course_utils.lab.baselines import NgramEmbedder
     from course_utils.search import fusion, retrieval

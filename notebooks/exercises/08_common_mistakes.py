@@ -305,20 +305,32 @@ def stale_wrong(ns):
 
 # --- 08-rungs -------------------------------------------------------------------------------------
 
-FEW_SHOT, ADAPTER, TRAINED, BACKWARD = 1150, 75, 24_000, 3
+BACKWARD = 2  # forward, and backward without the gradients of the frozen weights
+
+
+@lru_cache
+def _measured():
+    """Tokens of a few-shot prompt and of the adapter's, and what training on 50 messages read."""
+    from course_utils.lab.results import load_results
+
+    arms = load_results("format")["arms"]
+    few_shot, adapter = (round(arms[name]["prompt_tokens"]) for name in ("few-shot", "LoRA, 50"))
+    return few_shot, adapter, arms["LoRA, 50"]["train_tokens"]
 
 
 def rungs_solution(ns):
-    return BACKWARD * TRAINED / (FEW_SHOT - ADAPTER)
+    few_shot, adapter, trained = _measured()
+    return BACKWARD * trained / (few_shot - adapter)
 
 
 def rungs_wrong(ns):
+    few_shot, adapter, trained = _measured()
+    saved = few_shot - adapter
     return {
-        "A token of training costs three times a token of a prompt.": (
-            TRAINED / (FEW_SHOT - ADAPTER)
-        ),
-        "The adapter's prompt has to be read, too.": BACKWARD * TRAINED / FEW_SHOT,
+        "A token of training costs twice as much as a token of a prompt.": trained / saved,
+        "That would be training of all weights.": 3 * trained / saved,
+        "The adapter's prompt has to be read, too.": BACKWARD * trained / few_shot,
         "That is the training in adapter's prompts. What does a message save?": (
-            BACKWARD * TRAINED / ADAPTER
+            BACKWARD * trained / adapter
         ),
     }

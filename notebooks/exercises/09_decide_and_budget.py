@@ -129,7 +129,7 @@ def pays_from_check_equal(pays_from, ns):
 
 def pays_from_check_at_first(pays_from, ns):
     got = pays_from((10, 1), (0, 2))
-    assert got is None, f"Cheaper at first and dearer later is not for good; got `{got}`."
+    assert got is None, f"Cheaper at first and more expensive later is not for good; got `{got}`."
     for one, other in (((10, 2), (0, 1)), ((10, 1), (0, 1))):
         got = pays_from(one, other)
         assert got == 0, f"From {one} to {other} it is less from the start, so 0; got `{got}`."

@@ -99,8 +99,7 @@ def test_outputs_are_as_stored_claims_hold_and_memory_suffices(
     )
     record_property("took", took)
     assert measured["peak_bytes"] < MOST_BYTES
-    stored = {c["id"] for c in ledger.load_ledger()[path.stem]["claims"]}
-    assert {c["id"] for c in measured["claims"]} == stored
+    _claims_agree(ledger.measured_claims({path.stem: measured}), path.stem)
     if os.environ.get("COURSE_LIVE") != "1":
         _recordings_fit(path.stem, used)
     _exercises_agree(lines)
@@ -127,6 +126,18 @@ def _variables(own: dict[str, str]) -> dict[str, str]:
     if WORKERS > 1:
         made["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // WORKERS))
     return made
+
+
+def _claims_agree(made: list[ledger.Claim], notebook: str) -> None:
+    """The same claims as stored, each value inside the stored interval, with the same verdict."""
+    stored = {c.id: c for c in ledger.measured_claims({notebook: ledger.load_ledger()[notebook]})}
+    assert {c.id for c in made} == stored.keys()
+    for claim in made:
+        before = stored[claim.id]
+        assert claim.verdict == before.verdict, f"stored: {before}; now: {claim}"
+        if before.interval and claim.value is not None:
+            low, high = before.interval
+            assert low <= claim.value <= high, f"stored: {before}; now: {claim}"
 
 
 def _recordings_fit(notebook: str, used: Path) -> None:
@@ -182,5 +193,9 @@ def _exercises_agree(lines: Path) -> None:
             assert result.outcome == "passed", (line, result)
 
 
-def test_the_readme_shows_the_ledger() -> None:
-    assert ledger.ledger_markdown(ledger.load_ledger()) in (ROOT / "README.md").read_text()
+def test_claims_md_and_the_readme_show_the_ledger(tmp_path: Path) -> None:
+    claims, readme = tmp_path / "CLAIMS.md", tmp_path / "README.md"
+    readme.write_text((ROOT / "README.md").read_text(encoding="utf8"), encoding="utf8")
+    ledger.write_claims(ledger.load_ledger(), claims, readme)
+    for written in (claims, readme):
+        assert written.read_text("utf8") == (ROOT / written.name).read_text("utf8")

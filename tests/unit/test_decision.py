@@ -35,12 +35,16 @@ all_answers = st.fixed_dictionaries(dict.fromkeys(NAMES, answer))
 CLAIM = {
     "id": "S05.update",
     "notebook": "06_x",
-    "statement": "Seconds to follow a week of changes",
+    "statement": "Training the facts again takes longer than embedding a week of changes",
+    "kind": "measured",
     "value": 12.5,
-    "n": 101,
     "interval": [11.0, 14.0],
-    "verdict": "holds",
-    "note": "",
+    "n": 101,
+    "margin": 0.1,
+    "verdict": "supported",
+    "note": "On two cores.",
+    "metric": "times",
+    "reference": "above 1",
 }
 
 
@@ -203,9 +207,8 @@ def test_evidence_is_what_the_ledger_has_and_says_what_it_has_not() -> None:
         ("S05", "S25.gold"), measured_claims({"06_x": {"claims": [CLAIM]}})
     )
     assert [each.id for each in found] == ["S05.update"] and missing == ["S25.gold"]
-    for id in ("S05x.y", "S05.rule"):  # another statement; a property of the rules themselves
-        other = {"06_x": {"claims": [CLAIM | {"id": id}]}}
-        assert record.evidence(("S05",), measured_claims(other)) == ([], ["S05"])
+    other = {"06_x": {"claims": [CLAIM | {"id": "S05x.y"}]}}
+    assert record.evidence(("S05",), measured_claims(other)) == ([], ["S05"])
 
 
 def test_ids_of_whole_claims_are_in_the_real_ledger() -> None:
@@ -221,14 +224,25 @@ def test_the_record_has_everything() -> None:
     assert text.startswith("# A bot: RAG\n\nStatus: proposed, 2026-01-02\n")
     assert f"| 2 | {decision_questions()[1].ask} | Yes |" in text
     assert "**RAG**, decided by question 2." in text
-    assert (
-        "- S05.update holds: Seconds to follow a week of changes "
-        "(12.5, 95 % interval 11 to 14, n = 101)." in text
-    )
+    evidence = next(line for line in text.splitlines() if line.startswith("- S05.update: "))
+    for words in (CLAIM["statement"], "SUPPORTED", "12.5", "[11, 14]", "n = 101", CLAIM["note"]):
+        assert str(words) in evidence
     assert "- S22: not measured yet." in text
     assert "Yes to question 1 " in text and "makes it **hybrid**" in text
     assert "leads to hybrid" in text and "| Set-up, USD |" in text and "$" not in text
     assert "Costs" not in record.decision_record("A bot", answers, claims)
+
+
+def test_the_record_shows_every_verdict() -> None:
+    verdicts = {"S05.a": "against", "S05.b": "no difference", "S05.c": "undecided"}
+    made = [CLAIM | {"id": id, "verdict": verdict} for id, verdict in verdicts.items()]
+    nothing = {"value": None, "interval": None, "n": None, "margin": None, "metric": ""}
+    made.append(CLAIM | nothing | {"id": "S05.d", "verdict": "not tested", "note": "Too small."})
+    claims = measured_claims({"06_x": {"claims": made}})
+    text = record.decision_record("A bot", said(changes="yes"), claims)
+    for verdict in (*verdicts.values(), "not tested"):
+        assert f". {verdict.upper()}: " in text
+    assert "NOT TESTED: Too small." in text
 
 
 def test_a_title_cannot_break_the_record() -> None:

@@ -1,4 +1,4 @@
-"""The environment check: each failure is planted once, and each is one sentence with its cure."""
+"""The environment check: each failure is planted once, and each is one sentence with its fix."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ GB = 1_000_000_000
 
 
 @pytest.fixture(autouse=True)
-def well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine on which everything is well, whatever this one is."""
+def all_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine on which every check is OK, whatever this one is."""
     monkeypatch.setenv("COURSE_ANSWERS", str(tmp_path / "answers"))
     for name in registry.REGISTRY:
         folder = files.cache_dir() / "models" / name
@@ -60,10 +60,12 @@ def the_one(name: str, *words: str) -> None:
         assert word in found.said, found.said
 
 
-def test_nothing_to_mend_is_said_in_words() -> None:
+def test_nothing_to_fix_is_said_in_words() -> None:
     assert bad() == []
     shown = environment.environment_report()
     assert "Everything is here." in shown.data and repr(shown) == "report on this machine"
+    assert shown.data.count("<td>OK</td>") == len(environment.CHECKS)
+    assert "FIX" not in shown.data
 
 
 def test_an_old_python(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,11 +166,12 @@ def test_no_place_for_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     the_one("Answers", "cannot be written to", "`COURSE_ANSWERS`")
 
 
-def test_a_report_shows_the_cure_as_code(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_report_shows_the_fix_as_code() -> None:
     shown = environment.EnvironmentReport(
         [Check("A <b>", True, "Fine."), Check("B", False, "Run `x < y`.")]
     )
     assert "<code>x &lt; y</code>" in shown.data and "1 of 2 to fix." in shown.data
+    assert "<td>OK</td>" in shown.data and "<b>FIX</b>" in shown.data
 
 
 def test_what_is_pinned_runs_on_the_oldest_python_that_the_course_promises() -> None:
