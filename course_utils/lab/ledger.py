@@ -129,10 +129,11 @@ def claims_markdown(ledger: Ledger, statements: dict[str, str]) -> str:
     lines += ["| | statement | claims |", "|---|---|---|"]
     for id, sentence in statements.items():
         behind = [c for c in every if c.id.split(".")[0] == id]
-        claims = ", ".join(f"{c.id.partition('.')[2]} {c.verdict}" for c in behind)
-        lines.append(f"| {id} | {sentence} | {claims or 'not measured yet'} |")
+        shown = ", ".join(f"{c.id} {c.verdict}" for c in behind)
+        lines.append(f"| {id} | {sentence} | {shown or 'not measured yet'} |")
     for name in sorted(ledger):
-        lines += ["", f"## {name}", "", *_claim_rows(measured_claims({name: ledger[name]}))]
+        if claims := measured_claims({name: ledger[name]}):
+            lines += ["", f"## {name}", "", *_claim_rows(claims)]
     return "\n".join(lines) + "\n"
 
 

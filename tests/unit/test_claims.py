@@ -121,7 +121,7 @@ def test_every_statement_is_shown_beside_its_claims(lines: Path) -> None:
     claim("S01.x", "It helps", Estimate(0.5, 0.4, 0.6, 80), exploratory=True, note="Only here.")
     shown = claims_markdown(read_lines(lines), {"S01": "RAG helps", "S02": "Nobody measured it"})
     assert "1 claims (1 measured): 1 supported." in shown
-    assert "| S01 | RAG helps | x supported |" in shown
+    assert "| S01 | RAG helps | S01.x supported |" in shown
     assert "| S02 | Nobody measured it | not measured yet |" in shown
     assert (
         "| S01.x | It helps | measured | share +0.5 | 0.4 to 0.6 | 80 | 0.05 "
