@@ -11,6 +11,7 @@ from course_utils.evaluate.intervals import (
     Estimate,
     cluster_estimate,
     estimate,
+    group_difference,
     paired_difference,
     ratio_estimate,
 )
@@ -104,5 +105,16 @@ def test_a_ratio_has_an_interval() -> None:
     bottoms = draw.uniform(1, 3, 200)
     made = ratio_estimate(4 * bottoms + draw.normal(0, 0.5, 200), bottoms)
     assert made.low < 4 < made.high and made.high - made.low < 0.2
+    uneven = ratio_estimate([1.0] * 40, [0.1, 9.9] * 20)  # of the means, not a mean of ratios
+    assert uneven.value == pytest.approx(0.2) and uneven.low < 0.2 < uneven.high < 0.5
     with pytest.raises(InputError, match="same questions"):
         ratio_estimate([1.0], [])
+
+
+def test_two_groups_of_questions_are_drawn_each_by_itself() -> None:
+    made = group_difference([1] * 30 + [0] * 10, [1] * 10 + [0] * 70)
+    spread = (0.75 * 0.25 / 40 + 0.125 * 0.875 / 80) ** 0.5  # of independent means
+    assert (made.value, made.n) == (0.625, 120)
+    assert made.high - made.low == pytest.approx(2 * 1.96 * spread, rel=0.1)
+    with pytest.raises(InputError, match="two groups"):
+        group_difference([1], [])
