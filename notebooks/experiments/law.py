@@ -98,11 +98,11 @@ def _overruling(lab: Bench, learn: list[CaseQuestion]) -> Arms:
     }
 
     def score(chats: list[Chat], found: Any, texts: list[str]) -> Scores:
-        """Which of the two cases is cited, and which of the two is likelier to be."""
-        likelier = []
+        """Which of the two cases is cited, and which of the two gets the higher probability."""
+        prefers_new = []
         for chat, old, new in zip(chats, before, after, strict=True):
             two = ["\n".join(q.answer.splitlines()[:2]) for q in (old, new)]
-            likelier.append(float(option_scores(lab.llm, chat, two).argmax()))
+            prefers_new.append(float(option_scores(lab.llm, chat, two).argmax()))
         shown = [{case.id for case in each} for each in found] or [set() for _ in after]
         return {
             "cites old": [
@@ -111,7 +111,7 @@ def _overruling(lab: Bench, learn: list[CaseQuestion]) -> Arms:
             "cites new": [
                 float(known[q.case].citation in text) for q, text in zip(after, texts, strict=True)
             ],
-            "likelier new": likelier,
+            "new more probable": prefers_new,
             "found old": [float(q.case in ids) for q, ids in zip(before, shown, strict=True)],
             "found new": [float(q.case in ids) for q, ids in zip(after, shown, strict=True)],
         }
