@@ -28,7 +28,7 @@ def measure(small: bool = False) -> list[Row]:
     """Questions a second of both, and how often their rankings agree."""
     splitter = SpanSplitter(packed_blocks(load_embedder().tokenizer, size=96))
     nodes = splitter.get_nodes_from_documents(load_handbook()[: 50 if small else None])
-    texts = [question.text for question in load_questions()][: 40 if small else None]
+    texts = [question.text for question in load_questions(kind="stress")][: 40 if small else None]
     ours = BM25Retriever(nodes)
     theirs = lucene(content_words([title_and_text(node) for node in ours.nodes]))
 

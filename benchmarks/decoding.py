@@ -29,7 +29,7 @@ def measure(small: bool = False) -> list[Row]:
     llm = load_generator()
     if not isinstance(llm, LanguageModel):
         raise SystemExit("decoding needs a local model; unset COURSE_GENERATOR.")
-    texts = [question.text for question in load_questions("dev")][: 4 if small else 32]
+    texts = [question.text for question in load_questions("dev", "stress")][: 4 if small else 32]
     splitter = SpanSplitter(packed_blocks(load_embedder().tokenizer, size=96))
     retriever = BM25Retriever(splitter.get_nodes_from_documents(load_handbook()), top_k=3)
     found = retriever.search(texts)

@@ -68,7 +68,7 @@ def rate(encode: Encode, texts: list[str]) -> Measured:
 
 def ndcg(nodes: list[BaseNode], texts: list[str], encode: Encode) -> np.ndarray:
     """nDCG@10 of pages, a page scored as its best chunk, for every answerable question."""
-    questions = [question for question in load_questions() if question.answerable]
+    questions = [question for question in load_questions(kind="stress") if question.answerable]
     vectors = encode(texts)
     asked = encode([question.text for question in questions])
     runs = {}

@@ -12,7 +12,7 @@ from course_utils.tasks.handbook import load_handbook, load_questions
 
 pages = load_handbook()
 chunks = chunk_documents(pages, load_embedder().tokenizer)
-questions = load_questions("dev")
+questions = load_questions("dev", "stress")
 scores = {}
 for name, retriever in {"pages": BM25Retriever(pages), "chunks": BM25Retriever(chunks)}.items():
     scores[name] = evaluate_retrieval(retriever, questions, ["ndcg_cut_10"])["ndcg_cut_10"]

@@ -11,7 +11,7 @@ from llama_index.core.schema import NodeWithScore
 
 from course_utils.evaluate.metrics import gold_coverage
 from course_utils.generate.citing import Answer
-from course_utils.search.documents import Question
+from course_utils.search.documents import Question, page_of
 
 
 def normalise(text: str) -> list[str]:
@@ -48,15 +48,26 @@ def contains_answer(hits: Sequence[NodeWithScore], question: Question) -> bool:
     """Whether a retrieved node holds the right answer in the place that answers the question.
 
     That place is the question's last gold span: the node must overlap it and hold the answer, or
-    an accepted variant, as whole words.
+    an accepted variant, as whole words. Another page that answers may be cut anywhere.
     """
-    near = [hit for hit in hits if gold_coverage([hit], question.gold[-1:])]
+    others = answering_pages(question) - {span.page for span in question.gold}
+    near = [
+        hit
+        for hit in hits
+        if gold_coverage([hit], question.gold[-1:]) or page_of(hit.node) in others
+    ]
     return any(is_correct(Answer(hit.node.get_content()), question) for hit in near)
 
 
 def cites_gold(answer: Answer, question: Question) -> bool:
     """Whether the page an answer points at is one that answers the question."""
-    return answer.page in {span.page for span in question.gold}
+    return answer.page in answering_pages(question)
+
+
+def answering_pages(question: Question) -> set[str]:
+    """The pages with a gold span, and others that say the same (those of grade 2)."""
+    pages = {span.page for span in question.gold}
+    return pages | {page for page, grade in question.grades.items() if grade >= 2}
 
 
 def citations(answers: Sequence[Answer], questions: Sequence[Question]) -> dict[str, np.ndarray]:

@@ -62,7 +62,8 @@ def load_questions(
 
     Args:
         split: "train", "dev" or "test"; all when None.
-        kind: one of the data card's kinds; all when None.
+        kind: one of the data card's kinds; "everyday" for all kinds that begin so, "stress" for
+            all others, which are much harder; all when None.
         week: whose answers and spans; they differ for questions of kind "changed".
     """
     folder = in_repository(DATASETS / "handbook")
@@ -70,8 +71,13 @@ def load_questions(
     return [
         question
         for question in questions
-        if split in (None, question.split) and kind in (None, question.kind)
+        if split in (None, question.split) and _is_of(question, kind)
     ]
+
+
+def _is_of(question: Question, kind: str | None) -> bool:
+    everyday = question.kind.startswith("everyday")
+    return kind in (None, question.kind) or kind == ("everyday" if everyday else "stress")
 
 
 def _question(record: dict[str, Any], week: int) -> Question:

@@ -27,6 +27,13 @@ from course_utils.search.documents import CorpusError, split_front_matter
 
 HERE = Path(__file__).resolve().parent
 SHARES = {"test": 2, "train": 2, "dev": 1}  # of every five questions of a kind
+EVERYDAY = {  # the everyday questions have splits of their own
+    "everyday-question": {"test": 49, "train": 23, "dev": 18},
+    "everyday-search": {"test": 17, "train": 8, "dev": 5},
+    "everyday-typo": {"test": 11, "train": 5, "dev": 4},
+    "everyday-changed": {"test": 13, "train": 4, "dev": 3},
+    "everyday-unanswerable": {"test": 30, "dev": 10},
+}
 
 
 def read_pages(folder: Path) -> dict[str, Path]:
@@ -82,7 +89,7 @@ def read_lists(folder: Path) -> list[dict[str, Any]]:
 
 def read_questions() -> list[dict[str, Any]]:
     """Questions as written, with the fields that may be left out filled in."""
-    empty: dict[str, Any] = {"accept": [], "gold": [], "related": []}
+    empty: dict[str, Any] = {"accept": [], "gold": [], "related": [], "also": []}
     return [empty | item for item in read_lists(HERE / "questions")]
 
 
@@ -124,12 +131,17 @@ def span(page: str, quote: str, path: Path) -> dict[str, Any]:
     return {"page": page, "start": start, "end": start + len(quote)}
 
 
+def last_span(item: dict[str, Any]) -> str:
+    """Where a question's answer stands; its id if no page has one."""
+    last = item["gold"][-1] if item["gold"] else {"page": item["id"], "quote": ""}
+    return f"{last['page']} {last['quote']}"
+
+
 def assign_splits(items: list[dict[str, Any]]) -> dict[str, str]:
     """Question id to split: 40/20/40 within each kind, questions on one span kept together."""
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for item in items:
-        last = item["gold"][-1] if item["gold"] else {"page": item["id"], "quote": ""}
-        groups[f"{last['page']} {last['quote']}"].append(item)
+        groups[last_span(item)].append(item)
     sizes = Counter(item["kind"] for item in items)
     room = {
         (kind, split): sizes[kind] * share / 5 for kind in sizes for split, share in SHARES.items()
@@ -148,9 +160,32 @@ def assign_splits(items: list[dict[str, Any]]) -> dict[str, str]:
     return splits
 
 
+def assign_everyday(items: list[dict[str, Any]], taken: dict[str, str]) -> dict[str, str]:
+    """Everyday questions: as many of each kind as ``EVERYDAY`` says, drawn by a hash of the ids.
+
+    One that asks for a span that another question asks for, too, is in the same split:
+    ``taken`` has the splits of spans.
+    """
+    room = {kind: dict(sizes) for kind, sizes in EVERYDAY.items()}
+    splits: dict[str, str] = {}
+
+    def order(item: dict[str, Any]) -> tuple[bool, str]:
+        return last_span(item) not in taken, hashlib.sha256(item["id"].encode()).hexdigest()
+
+    for item in sorted(items, key=order):
+        left = room[item["kind"]]
+        split = taken.get(last_span(item)) or next(split for split in left if left[split] > 0)
+        splits[item["id"]] = split
+        left[split] -= 1
+    return splits
+
+
 def build_questions(items: list[dict[str, Any]], pages: dict[str, Path]) -> None:
     week2 = pages | read_pages(HERE / "week2")
-    splits = assign_splits(items)
+    stress = [item for item in items if item["kind"] not in EVERYDAY]
+    splits = assign_splits(stress)
+    taken = {last_span(item): splits[item["id"]] for item in stress}
+    splits |= assign_everyday([item for item in items if item["kind"] in EVERYDAY], taken)
     with (HERE / "questions.jsonl").open("w", encoding="utf8") as file:
         for item in items:
             gold = [span(g["page"], g["quote"], pages[g["page"]]) for g in item["gold"]]
@@ -163,11 +198,12 @@ def build_questions(items: list[dict[str, Any]], pages: dict[str, Path]) -> None
                 "accepted": [str(variant) for variant in item["accept"]],
                 "gold": gold,
                 "grades": {page: 1 for page in item["related"] if gold}
+                | dict.fromkeys(item["also"], 2)
                 | {g["page"]: 2 for g in gold},
             }
-            if item["kind"] == "unanswerable":
+            if not gold:
                 record["near"] = item["near"]
-            if item["kind"] == "changed":
+            if "week2" in item:
                 after, page = item["week2"], gold[-1]["page"]
                 record["week2"] = {
                     "answer": after["answer"],

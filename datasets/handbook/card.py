@@ -172,8 +172,8 @@ def dense_runs(questions: list[Question]) -> Runs:
 
 @cache
 def ndcg() -> tuple[list[Question], np.ndarray, np.ndarray]:
-    """The questions with an answer, and the nDCG@10 of each by BM25 and by MiniLM."""
-    questions = [question for question in load_questions() if question.answerable]
+    """The stress questions with an answer, and the nDCG@10 of each by BM25 and by MiniLM."""
+    questions = [q for q in load_questions(kind="stress") if q.answerable]
     bm25, dense = (
         retrieval_scores(runs(questions), questions, ["ndcg_cut_10"])["ndcg_cut_10"]
         for runs in (bm25_runs, dense_runs)

@@ -24,7 +24,7 @@ def names():
     closed = split("S01.closed_book")
     return {
         "pages": {page.node_id: page for page in handbook.load_handbook(week=1)},
-        "questions": [q for q in handbook.load_questions("test") if q.answerable],
+        "questions": [q for q in handbook.load_questions("test", "stress") if q.answerable],
         "counts": {
             "in the prompt": split("S24.in_prompt"),
             "not in the prompt": split("S24.not_in_prompt"),

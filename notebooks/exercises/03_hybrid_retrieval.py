@@ -25,7 +25,7 @@ def names():
 
     printed = printed_ranks(stored_output(NOTEBOOK, "cell-45"))  # by fused, words, meaning
     pages = handbook.load_handbook(week=1)
-    dev = [q for q in handbook.load_questions("dev") if q.answerable]
+    dev = [q for q in handbook.load_questions("dev", "stress") if q.answerable]
     page_words = retrieval.content_words([retrieval.title_and_text(page) for page in pages])
     return {
         "pages": pages,

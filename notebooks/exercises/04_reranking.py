@@ -23,7 +23,10 @@ def names():
         return {"all": intervals.Estimate(claim["value"], *claim["interval"], claim["n"])}
 
     pages = handbook.load_handbook(week=1)
-    train, dev = ([q for q in handbook.load_questions(s) if q.answerable] for s in ("train", "dev"))
+    train, dev = (
+        [q for q in handbook.load_questions(split, "stress") if q.answerable]
+        for split in ("train", "dev")
+    )
     return {
         "pages": pages,
         "train": train,
@@ -233,7 +236,8 @@ def _cases():
     from course_utils.tasks import handbook
 
     pages = handbook.load_handbook(week=1)
-    questions = [q for s in ("train", "dev") for q in handbook.load_questions(s) if q.answerable]
+    splits = [handbook.load_questions(split, "stress") for split in ("train", "dev")]
+    questions = [q for split in splits for q in split if q.answerable]
     asked = retrieval.content_words([question.text for question in questions])
     found = retrieval.BM25Retriever(pages).search([question.text for question in questions], 100)
     holders = {}

@@ -29,7 +29,7 @@ def _recalls():
     from course_utils.tasks import handbook
 
     pages = handbook.load_handbook(week=1)
-    asked = [q for q in handbook.load_questions("train") if q.answerable]
+    asked = [q for q in handbook.load_questions("train", "stress") if q.answerable]
     texts = [question.text for question in asked]
     found = retrieval.BM25Retriever(pages).search(texts, CANDIDATES)
     half = retrieval.BM25Retriever(pages[::2]).search(texts, CANDIDATES)

@@ -105,8 +105,8 @@ def read_by_adapter(lab: Bench, lessons: Any, asked: Any, found: Any) -> dict[st
 
 def reader_lessons(nodes: Any, search: Any) -> list[Chat]:
     """The train questions, twice, on what is found for them, and rows of tables on other pages."""
-    learn = load_questions("train")
-    held = [q for split in ("dev", "test") for q in load_questions(split)]
+    learn = load_questions("train", "stress")
+    held = [q for split in ("dev", "test") for q in load_questions(split, "stress")]
     apart = {span.page for question in held for span in question.gold}
     found = search.search([question.text for question in learn], 50)
     lessons = handbook.row_lessons(nodes, apart, most=40)

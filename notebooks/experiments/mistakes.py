@@ -54,7 +54,7 @@ def mistake_experiment(lab: Bench) -> Arms:
     nodes = made(Faults()).nodes
     search = FusedRetriever([BM25Retriever(nodes), DenseRetriever(nodes, lab.embedder)], k=10)
     lessons = reader_lessons(nodes, search)
-    test = lab.some(load_questions("test"))
+    test = lab.some(load_questions("test", "stress"))
     for name, faults in BROKEN_SEARCHES.items():
         found = made(faults).search([question.text for question in test])
         yield f"reader, {name}", partial(read_by_adapter, lab, lessons, test, found)

@@ -27,9 +27,9 @@ def reader_experiment(lab: Bench) -> Arms:
     splitter = SpanSplitter(packed_blocks(lab.embedder.tokenizer, 96))
     nodes = splitter.get_nodes_from_documents(load_handbook())
     search = FusedRetriever([BM25Retriever(nodes), DenseRetriever(nodes, lab.embedder)], k=10)
-    test = lab.some(load_questions("test"))
+    test = lab.some(load_questions("test", "stress"))
     found = [hits[:3] for hits in search.search([q.text for q in test], 50)]
-    sure = lab.some([q for q in load_questions("test") if q.answerable])
+    sure = lab.some([q for q in load_questions("test", "stress") if q.answerable])
     everything = [NodeWithScore(node=node, score=1.0) for node in nodes]
     gold = [[hit for hit in everything if gold_coverage([hit], q.gold) > 0] for q in sure]
     settings = {"retrieved": (test, found), "gold": (sure, gold)}

@@ -31,7 +31,8 @@ CHOOSERS = [
     "from course_utils.tasks.handbook import load_handbook, load_questions",
     "explorers.scenario_explorer(deciding.scenarios())",
     "pages = {page.node_id: page for page in load_handbook()[:400]}\n"
-    "asked = [q for q in load_questions('dev') if q.gold and q.gold[0].page in pages][:2]\n"
+    "questions = load_questions('dev', 'stress')\n"
+    "asked = [q for q in questions if q.gold and q.gold[0].page in pages][:2]\n"
     "given = [Answer('Monday', q.gold[0].page) for q in asked]\n"
     "explorers.failure_browser(pages, asked, given, ['not retrieved', 'read wrongly'])",
     "from course_utils import Recipe, load_generator, train\n"
@@ -51,7 +52,7 @@ CHOOSERS = [
     "        rows = np.array([[t.count(c) + .1 for c in 'abcdefgh'] for t in texts], 'float32')\n"
     "        return rows / np.linalg.norm(rows, axis=1, keepdims=True)\n"
     "def reader(texts, found): return [Answer(found[0][0].text)]\n"
-    "asked = [q for q in load_questions('train') if q.gold and q.gold[0].page in pages]\n"
+    "asked = [q for q in load_questions('train', 'stress') if q.gold and q.gold[0].page in pages]\n"
     "made = search_factory([*pages.values()], Letters())\n"
     "explorers.broken_pipeline_explorer(made, asked[:4], reader)",
 ]
@@ -63,8 +64,8 @@ EXPLORERS = [
     "from course_utils.tasks.handbook import load_handbook, load_questions\n"
     "pages = load_handbook(week=1)[:60]\n"
     "ids = {page.node_id for page in pages}\n"
-    "questions = [q for q in load_questions('dev') if q.answerable]\n"
-    "questions += [q for q in load_questions('train') if q.answerable]\n"
+    "questions = [q for q in load_questions('dev', 'stress') if q.answerable]\n"
+    "questions += [q for q in load_questions('train', 'stress') if q.answerable]\n"
     "questions = [q for q in questions if all(s.page in ids for s in q.gold)]\n"
     "class Letters:\n"
     "    fingerprint = 'letters'\n"

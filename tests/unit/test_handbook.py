@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from course_utils.evaluate.correctness import is_correct
+from course_utils.evaluate.correctness import answering_pages, is_correct
 from course_utils.files import DATASETS
 from course_utils.generate.citing import Answer
 from course_utils.search.documents import Question, Span
@@ -39,7 +39,7 @@ def handbook() -> Handbook:
         paths={page.node_id: page.metadata["path"] for page in [*second, *first]},
         week2={page.node_id: page.text for page in second},
         questions=load_questions(),
-        changed=load_questions(kind="changed", week=2),
+        changed=[q for q in load_questions(week=2) if q.kind.endswith("changed")],
     )
 
 
@@ -69,7 +69,7 @@ def check_spans(book: Handbook) -> list[str]:
 def check_kinds(book: Handbook) -> list[str]:
     found = []
     for question in book.questions:
-        if (question.kind == "unanswerable") == question.answerable:
+        if question.kind.endswith("unanswerable") == question.answerable:
             found.append(f"{question.id}: {question.kind}, with {len(question.gold)} spans")
         if question.kind == "two-pages" and len({span.page for span in question.gold}) < 2:
             found.append(f"{question.id}: two pages are needed")
@@ -111,7 +111,7 @@ def check_weeks(book: Handbook) -> list[str]:
     """A changed question's new answer is another one, and its old words are gone in week 2."""
     found = []
     for old, new in zip(
-        [q for q in book.questions if q.kind == "changed"], book.changed, strict=True
+        [q for q in book.questions if q.kind.endswith("changed")], book.changed, strict=True
     ):
         if is_correct(Answer(new.answer), old):
             found.append(f"{new.id}: the answer did not change")
@@ -121,7 +121,29 @@ def check_weeks(book: Handbook) -> list[str]:
     return found
 
 
+def check_everyday(book: Handbook) -> list[str]:
+    """Everyday questions ask for one thing, do not say it, and every page named says it."""
+    found = []
+    asked = [q for q in book.questions if q.kind.startswith("everyday")]
+    for question in asked:
+        if question.text.split()[0] in ("Is", "Are", "Do", "Does", "Did", "Can", "May", "Has"):
+            found.append(f"{question.id}: yes or no")
+        if question.kind == "everyday-search" and not 2 <= len(question.text.split()) <= 6:
+            found.append(f"{question.id}: too long for a search box")
+        if question.answerable and is_correct(Answer(question.text), question):
+            found.append(f"{question.id}: says its own answer")
+        for page in answering_pages(question):
+            if not is_correct(Answer(book.pages[page]), question):
+                found.append(f"{question.id}: {page} does not say the answer")
+    splits = Counter((q.split, q.answerable) for q in asked)
+    wanted = {("train", True): 40, ("dev", True): 30, ("dev", False): 10}
+    if splits != wanted | {("test", True): 90, ("test", False): 30}:
+        found.append(f"everyday questions by split: {splits}")
+    return found
+
+
 CHECKS = [
+    check_everyday,
     check_ids,
     check_spans,
     check_kinds,
@@ -174,6 +196,31 @@ def _split(book: Handbook) -> None:
     book.questions.append(replace(book.questions[0], id="x", split=other))
 
 
+def _yes_or_no(book: Handbook) -> None:
+    i = _first(book, "everyday-question")
+    book.questions[i] = replace(book.questions[i], text="Is the door open?")
+
+
+def _long_search(book: Handbook) -> None:
+    i = _first(book, "everyday-search")
+    book.questions[i] = replace(book.questions[i], text="the port of the database of the old bus")
+
+
+def _told(book: Handbook) -> None:
+    i = _first(book, "everyday-question")
+    q = book.questions[i]
+    book.questions[i] = replace(q, text=f"{q.text} {q.answer}")
+
+
+def _elsewhere(book: Handbook) -> None:
+    i = _first(book, "everyday-question")
+    book.questions[i] = replace(book.questions[i], grades={"first-week": 2})
+
+
+def _lost(book: Handbook) -> None:
+    del book.questions[_first(book, "everyday-typo")]
+
+
 def _length(book: Handbook) -> None:
     book.pages["first-week"] = "Too short."
 
@@ -202,6 +249,11 @@ def _still(book: Handbook) -> None:
         (check_kinds, _kind, "unanswerable, with"),
         (check_kinds, _grade, "no page"),
         (check_splits, _split, "two splits"),
+        (check_everyday, _yes_or_no, "yes or no"),
+        (check_everyday, _long_search, "search box"),
+        (check_everyday, _told, "its own answer"),
+        (check_everyday, _elsewhere, "does not say"),
+        (check_everyday, _lost, "by split"),
         (check_lengths, _length, "words"),
         (check_links, _link, "links to"),
         (check_weeks, _same, "did not change"),
