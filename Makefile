@@ -23,7 +23,7 @@ PARALLEL := OMP_NUM_THREADS=1 $(PYTEST) --numprocesses auto
 NOTEBOOKS := $(PYTEST) --numprocesses auto --dist load --maxschedchunk 1 tests/notebooks
 BASE ?= HEAD
 
-.PHONY: lab test check quick slow notebook live run bench clean
+.PHONY: lab test check lint types models reader unit quick slow notebook live run bench clean
 
 lab: .venv/lab
 	$(BIN)/python -m course_utils lab
@@ -32,30 +32,44 @@ test: slow
 	$(NOTEBOOKS) -m "not alone"
 	$(PYTEST) -m alone tests/notebooks
 
-slow: check
-	$(BIN)/python -m course_utils models fetch
+# Types are checked while the models are downloaded and unpacked.
+slow: .venv/test
+	$(MAKE) --jobs=3 lint types models reader
+	$(MAKE) unit
 	$(PYTEST) tests/browser
 	$(PARALLEL) -m "slow and not alone" tests/unit tests/exercises
 	$(PARALLEL) --dist loadgroup -m "not alone and not live" tests/slow
 	$(PYTEST) -m "alone and not live" tests/slow
 
-check: .venv/test
+check: lint types unit
+
+lint: .venv/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: .venv/test
 	$(BIN)/mypy
+
+models: .venv/test
+	$(BIN)/python -m course_utils models fetch small
+
+# The reader is large, and the tests that ask it say so when they are left out without it.
+reader: .venv/test
+	-$(BIN)/python -m course_utils models fetch reader
+
+unit: .venv/test
 	$(PARALLEL) -m "not slow" tests/unit tests/exercises
 
-quick: check
-	$(BIN)/python -m course_utils models fetch
+quick: check models
 	touched=$$($(BIN)/python tests/notebooks/changed.py $(BASE)) || exit; \
 	if [ -n "$$touched" ]; then $(NOTEBOOKS) -k "$$touched"; fi
 
-notebook: .venv/test
-	$(BIN)/python -m course_utils models fetch
+notebook: models
+	$(if $(filter 1,$(COURSE_LIVE)),$(BIN)/python -m course_utils models fetch all)
 	$(PYTEST) tests/notebooks -k "$(NN)_"
 
-live: .venv/test
-	$(BIN)/python -m course_utils models fetch
+live: models
+	$(BIN)/python -m course_utils models fetch all
 	COURSE_LIVE=1 $(BIN)/python -m course_utils run $(NN)
 	$(if $(NN),,$(PARALLEL) -m live tests/slow)
 

@@ -231,6 +231,8 @@ def index_nodes(
         How many nodes were missing.
     """
     lacking = database.missing(nodes)
+    if not lacking:
+        return 0  # Ray takes ten seconds to start
     wanted = database.embedder.fingerprint
     for part in embed_stream(lacking, address, workers, fingerprint=wanted):
         database.write([lacking[place] for place in part.places], part.vectors)

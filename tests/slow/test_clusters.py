@@ -54,26 +54,6 @@ def test_no_cluster_at_an_address_is_said_in_a_sentence() -> None:
         next(clusters.embed_stream(NODES[:1], "127.0.0.1:1"))
 
 
-def test_the_command_goes_on_where_it_was(tmp_path: Path) -> None:
-    (tmp_path / "docs").mkdir()
-    for name in ("lamps", "bays"):
-        (tmp_path / "docs" / f"{name}.md").write_text(f"The {name} are charged at night.\n")
-    command = [sys.executable, "-m", "course_utils", "index", "docs", "--database", "db"]
-    root = {"PYTHONPATH": str(Path(clusters.__file__).parents[1])}
-    said = []
-    for _ in range(2):
-        done = subprocess.run(
-            [*command, "--workers", "1"],
-            cwd=tmp_path,
-            env=os.environ | root,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr[-2000:]
-        said.append(done.stdout.strip())
-    assert said == ["2 chunks written; db holds 2.", "0 chunks written; db holds 2."]
-
-
 def test_a_writer_is_killed_and_the_next_goes_on(tmp_path: Path) -> None:
     """The child writes node by node; whatever it got done is kept, and the rest is written once."""
     folder = tmp_path / "db"
@@ -107,6 +87,26 @@ def cluster() -> Iterator[Any]:
         yield made
         clusters.load_ray().shutdown()
         made.shutdown()
+
+
+def test_the_command_goes_on_where_it_was(cluster: Any, tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    for name in ("lamps", "bays"):
+        (tmp_path / "docs" / f"{name}.md").write_text(f"The {name} are charged at night.\n")
+    command = [sys.executable, "-m", "course_utils", "index", "docs", "--database", "db"]
+    root = {"PYTHONPATH": str(Path(clusters.__file__).parents[1])}
+    said = []
+    for _ in range(2):
+        done = subprocess.run(
+            [*command, "--ray", cluster.address, "--workers", "1"],
+            cwd=tmp_path,
+            env=os.environ | root,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        said.append(done.stdout.strip())
+    assert said == ["2 chunks written; db holds 2.", "0 chunks written; db holds 2."]
 
 
 def test_a_worker_with_another_embedder_is_told_in_a_sentence(
