@@ -39,9 +39,10 @@ if TYPE_CHECKING:  # for editors and type checkers; at run time see __getattr__
     from course_utils.generate.citing import cite
     from course_utils.generate.decoding import chat
     from course_utils.generate.pipeline import Pipeline
+    from course_utils.generate.reading import CitingReader
     from course_utils.lab.claims import claim
     from course_utils.models.embedding import load_embedder
-    from course_utils.models.generator import load_generator
+    from course_utils.models.generator import load_generator, load_reader
     from course_utils.project.beir import evaluate_beir, read_beir
     from course_utils.project.comparing import compare_runs
     from course_utils.search.chunking import chunk_documents
@@ -56,6 +57,7 @@ if TYPE_CHECKING:  # for editors and type checkers; at run time see __getattr__
 
 _HOMES = {
     "BM25Retriever": "search.retrieval",
+    "CitingReader": "generate.reading",
     "CrossEncoder": "search.reranking",
     "DenseRetriever": "search.retrieval",
     "FusedRetriever": "search.fusion",
@@ -76,6 +78,7 @@ _HOMES = {
     "evaluate_retrieval": "evaluate.metrics",
     "load_embedder": "models.embedding",
     "load_generator": "models.generator",
+    "load_reader": "models.generator",
     "paired_difference": "evaluate.intervals",
     "read_beir": "project.beir",
     "read_folder": "search.documents",
@@ -84,6 +87,7 @@ _HOMES = {
 
 __all__ = [
     "BM25Retriever",
+    "CitingReader",
     "CrossEncoder",
     "DenseRetriever",
     "FusedRetriever",
@@ -104,6 +108,7 @@ __all__ = [
     "evaluate_retrieval",
     "load_embedder",
     "load_generator",
+    "load_reader",
     "paired_difference",
     "read_beir",
     "read_folder",

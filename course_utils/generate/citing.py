@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from llama_index.core.schema import NodeWithScore
 
+from course_utils.generate.prompting import source_text
 from course_utils.search.documents import page_of
 
 
@@ -15,7 +16,8 @@ from course_utils.search.documents import page_of
 class Answer:
     """What was answered, and the page it points at (None when it points at none).
 
-    An empty text is a refusal. ``sureness`` is the log-likelihood of the text, where it is known.
+    An empty text is a refusal. ``sureness`` is how sure the reader is
+    of it, where it says so: see there.
     """
 
     text: str
@@ -39,12 +41,47 @@ def cite(texts: Sequence[str], hits: Sequence[Sequence[NodeWithScore]]) -> list[
     ]
 
 
+NUMBERED = re.compile(r"\[(\d+)\]|\((\d+)\)(?=\.?$)")  # [2] anywhere, (2) at the end
+
+
 def cited_page(text: str, hits: Sequence[NodeWithScore]) -> str | None:
     """The page of the first source that an answer names as ``[n]``; None if it names none."""
     for number in re.findall(r"\[(\d+)\]", text):
         if 1 <= int(number) <= len(hits):
             return page_of(hits[int(number) - 1].node)
     return None
+
+
+def without_citations(text: str) -> str:
+    """An answer without the numbers of its sources.
+
+    Example:
+        >>> without_citations("28 minutes [2].")
+        '28 minutes'
+    """
+    return re.sub(rf"\s*({NUMBERED.pattern})\.?", "", text.strip()).strip(" ,")
+
+
+def best_source(text: str, hits: Sequence[NodeWithScore]) -> tuple[NodeWithScore, float]:
+    """The source that an answer rests on: the one it names, unless another has more of its words.
+
+    Models name the wrong number now and then, while their answer is copied from another source.
+
+    Args:
+        text: an answer, with or without the number of a source.
+        hits: its sources, at least one.
+
+    Returns:
+        The source, and the share of the answer's words that are in it.
+    """
+    words = _words(without_citations(text))
+    shared = [len(words & _words(source_text(hit))) for hit in hits]
+    best = shared.index(max(shared))
+    for brackets, parentheses in NUMBERED.findall(text.strip())[:1]:
+        named = int(brackets or parentheses) - 1
+        if 0 <= named < len(hits) and shared[named] == max(shared):
+            best = named
+    return hits[best], shared[best] / max(1, len(words))
 
 
 def supporting_page(text: str, hits: Sequence[NodeWithScore]) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +10,12 @@ import torch
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from course_utils.files import progress
+from course_utils.generate.chat_api import ask
 from course_utils.generate.grammar import Grammar
 from course_utils.generate.prompting import Chat
 from course_utils.models.cache import Batches, cached_by_model, in_order
-from course_utils.models.generator import Endpoint, LanguageModel
-from course_utils.models.registry import ModelError
+from course_utils.models.endpoints import Endpoint
+from course_utils.models.generator import LanguageModel
 from course_utils.models.weights import release_memory
 
 Padded = dict[str, torch.Tensor]
@@ -40,18 +40,18 @@ def generate(
         max_new_tokens: length at which an answer is cut off.
         tokens_per_batch: upper bound on the tokens of chats decoded together, padding and answers
             included, which bounds memory: 46 kB each with the course's model.
-        schema: a JSON schema; local models then write nothing but JSON that fits it, as far as
+        schema: a JSON schema; the model then writes nothing but JSON that fits it, as far as
             ``max_new_tokens`` reach.
         shared_prefix: read what all chats begin with once instead of once a chat. Providers call
             it prompt caching; it pays with long instructions or examples.
-        temperature: 0 takes the likeliest token each time; above it, a local model draws tokens.
+        temperature: 0 takes the likeliest token each time; above it, tokens are drawn.
         seed: another one draws others.
 
     Returns:
         n answers, in the order of the chats.
     """
     if isinstance(llm, Endpoint):
-        return [ask_endpoint(llm, chat, max_new_tokens) for chat in progress(chats, "answers")]
+        return ask(llm, chats, max_new_tokens, schema, temperature, seed)
     settings: dict[str, Any] = {}
     if temperature > 0:
         settings = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 0.95}
@@ -238,24 +238,6 @@ def decode(
 
 def decoded_texts(llm: LanguageModel, tokens: torch.Tensor) -> list[str]:
     return [text.strip() for text in llm.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
-
-
-def ask_endpoint(endpoint: Endpoint, chat: Chat, max_new_tokens: int) -> str:
-    import openai
-
-    messages: Any = chat
-    key = os.environ.get("OPENAI_API_KEY") or "none"
-    try:
-        client = openai.OpenAI(base_url=endpoint.url, api_key=key)
-        reply = client.chat.completions.create(
-            model=endpoint.name, messages=messages, max_tokens=max_new_tokens, temperature=0
-        )
-    except openai.OpenAIError as error:
-        raise ModelError(
-            f"The endpoint {endpoint.url} did not answer ({error}); check COURSE_GENERATOR, the "
-            "network and OPENAI_API_KEY."
-        ) from error
-    return (reply.choices[0].message.content or "").strip()
 
 
 def count_tokens(llm: LanguageModel, chat: Chat) -> int:

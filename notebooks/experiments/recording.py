@@ -50,6 +50,8 @@ def record_notebooks(notebooks: list[Path], cell_seconds: int = 3600) -> dict[st
         with tempfile.TemporaryDirectory() as folder:
             used = Path(folder) / "used.jsonl"
             env = {"COURSE_RECORD": "1", "COURSE_RECORDINGS_USED": str(used)}
+            # Another model's answers are not recorded, and must not remove those of ours.
+            env |= dict.fromkeys(("COURSE_GENERATOR", "COURSE_EMBEDDER", "COURSE_DTYPE"), "")
             execute_notebook(path, env, cell_seconds)
             made[path.stem] = finish_answers(path.stem, used)
             made[path.stem] += finish_vectors(path.stem, used)

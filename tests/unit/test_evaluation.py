@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import math
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from llama_index.core import Document
@@ -29,6 +31,7 @@ from course_utils.evaluate.metrics import (
 from course_utils.generate.citing import Answer
 from course_utils.search.documents import Question, Span
 from course_utils.search.retrieval import BM25Retriever
+from course_utils.tasks.handbook import load_questions
 
 
 def hit(page: str, start: int, end: int, score: float = 1.0) -> NodeWithScore:
@@ -268,3 +271,15 @@ def test_the_bootstrap_of_many_questions_needs_little_memory() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 30e6
+
+
+def test_the_automatic_score_agrees_with_labels_made_by_hand() -> None:
+    """On 30 answers of the reader; one that adds a wrong part to the right one may differ."""
+    path = Path(__file__).with_name("labelled_answers.yaml")
+    labelled = yaml.safe_load(path.read_text(encoding="utf8"))
+    questions = {q.id: q for q in load_questions("dev", "everyday")}
+    scores = [is_correct(Answer(text), questions[id]) for id, text, _ in labelled]
+    labels = [right for *_, right in labelled]
+    other = [row for row, score in zip(labelled, scores, strict=True) if score != row[2]]
+    assert len(labels) == 30 and labels.count(False) >= 7
+    assert len(other) <= 1, other

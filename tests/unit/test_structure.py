@@ -21,8 +21,8 @@ FOLDERS = (
 )
 CORE = FOLDERS[:5]
 BESIDE = {"__init__", "__main__", "files"}
-MOST_CORE_LINES = 2_500  # 3,200 at release 1.0
-MOST_LINES = 8_000
+MOST_CORE_LINES = 3200  # at release 1.0
+MOST_LINES = 8_600  # 8,000 at release 1.0, without what only the 135M reader needs
 LONGEST_FILE = 350
 LONGEST_FUNCTION = 40
 FILES = sorted(ROOT.rglob("*.py"))

@@ -11,19 +11,20 @@ from llama_index.core import Document
 from llama_index.core.schema import NodeWithScore
 
 from course_utils.evaluate.metrics import page_run
+from course_utils.generate.chat_api import stream
 from course_utils.generate.decoding import count_tokens, generate
-from course_utils.generate.prompting import Chat, rag_chat
+from course_utils.generate.prompting import Chat, citing_chat, rag_chat
 from course_utils.lab.views import WRAP, View, guarded, status
 from course_utils.models.generator import Endpoint, LanguageModel
 from course_utils.search.chunking import Spans, Splitter
 from course_utils.search.documents import Question, Span, page_of
 from course_utils.search.fusion import reciprocal_rank_fusion
 from course_utils.search.reranking import RerankedRetriever, Reranker
-from course_utils.search.retrieval import DenseRetriever, NodeRetriever
+from course_utils.search.retrieval import NodeRetriever
 
 
 def rag_explorer(
-    retriever: DenseRetriever, llm: LanguageModel | Endpoint, questions: Sequence[Question]
+    retriever: NodeRetriever, llm: LanguageModel | Endpoint, questions: Sequence[Question]
 ) -> View:
     """Choose a question and k; see what is retrieved, the prompt that goes in, and the answer.
 
@@ -44,7 +45,8 @@ def rag_explorer(
     def state() -> tuple[Question, list[NodeWithScore], Chat]:
         question = questions[choice.value]
         found = retriever.search([question.text], top_k.value)[0]
-        return question, found, rag_chat(question.text, found)
+        prompt = citing_chat if isinstance(llm, Endpoint) else rag_chat
+        return question, found, prompt(question.text, found)
 
     def show(_: Any = None) -> None:
         question, found, chat = state()
@@ -59,10 +61,11 @@ def rag_explorer(
 
     def reply(_: Any) -> None:
         question, _found, chat = state()
-        said = html.escape(generate(llm, [chat])[0])
-        answer.value = status(
-            f"<b>Answer:</b> {said}<br><b>Right:</b> {html.escape(question.answer)}"
-        )
+        said = ""
+        for piece in stream(llm, chat) if isinstance(llm, Endpoint) else generate(llm, [chat]):
+            said += piece
+            right = html.escape(question.answer)
+            answer.value = status(f"<b>Answer:</b> {html.escape(said)}<br><b>Right:</b> {right}")
 
     for control in (choice, top_k):
         control.observe(guarded(show, answer), names="value")
