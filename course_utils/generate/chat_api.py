@@ -243,7 +243,9 @@ def _explained(llm: Endpoint, error: Any) -> RequestError:
         return RequestError(text, again=not spent, wait=wait)
     if status is not None:
         return RequestError(f"{where} refuses the request with status {status} ({reason}).")
+    # It answered before, so the connection was lost. After a time-out, waiting again is no use.
+    lost = "answers" in llm.known and type(error).__name__ != "APITimeoutError"
     return RequestError(
         f"{where} did not answer ({reason}): check that it runs, COURSE_GENERATOR and the network.",
-        again="answers" in llm.known,  # it did before: the connection was lost
+        again=lost,
     )

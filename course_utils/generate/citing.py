@@ -16,8 +16,8 @@ from course_utils.search.documents import page_of
 class Answer:
     """What was answered, and the page it points at (None when it points at none).
 
-    An empty text is a refusal. ``sureness`` is how sure the reader is
-    of it, where it says so: see there.
+    An empty text is a refusal. ``sureness`` is what the reader gives: the probability that the
+    source states the answer (``CitingReader``), or the log-likelihood of a copied text.
     """
 
     text: str

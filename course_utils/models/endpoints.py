@@ -36,7 +36,8 @@ class Endpoint:
     name: str
     requests: int = 4
     remember: bool = True
-    known: set[str] = field(default_factory=set, compare=False, repr=False)  # what it refused
+    # What its replies have shown: settings that it refuses, and "answers" once it gave one.
+    known: set[str] = field(default_factory=set, compare=False, repr=False)
     version: ClassVar[int] = 1  # part of every answer's key: raise it when the requests change
     patience: ClassVar[int] = 120  # seconds before a request times out
 
@@ -151,7 +152,7 @@ def start_server(path: Path, context: int = CONTEXT) -> str:
         if path not in _running:
             _running.clear()
             _running[path] = _start(path, context)
-    return f"{_running[path].listening_address}/v1"
+        return f"{_running[path].listening_address}/v1"
 
 
 def _start(path: Path, context: int) -> Any:

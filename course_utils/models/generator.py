@@ -84,10 +84,11 @@ def load_reader(name: str | None = None) -> LanguageModel | Endpoint:
     Raises:
         ModelError: there is no such model.
     """
-    chosen = name or os.environ.get("COURSE_GENERATOR") or DEFAULTS["reader"]
-    if chosen in REGISTRY and (name or chosen != os.environ.get("COURSE_GENERATOR")):
-        return embedded(chosen)
-    return load_generator(chosen)
+    other = os.environ.get("COURSE_GENERATOR")
+    if other and not name:
+        return load_generator(other)
+    chosen = name or DEFAULTS["reader"]
+    return embedded(chosen) if chosen in REGISTRY else load_generator(chosen)
 
 
 def load_generator(name: str | None = None, remember: bool = False) -> LanguageModel | Endpoint:

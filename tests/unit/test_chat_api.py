@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,14 +16,17 @@ from llama_index.core import QueryBundle
 from llama_index.core.retrievers import BaseRetriever
 from llama_index.core.schema import NodeWithScore, TextNode
 
+from course_utils.files import InputError
 from course_utils.generate import chat_api
 from course_utils.generate.chat_api import ask, option_probabilities, stream
 from course_utils.generate.citing import best_source
 from course_utils.generate.decoding import generate
 from course_utils.generate.pipeline import Pipeline
 from course_utils.generate.reading import CitingReader, read_with
-from course_utils.models.endpoints import Endpoint
-from course_utils.models.registry import ModelError
+from course_utils.models import endpoints
+from course_utils.models.endpoints import EmbeddedModel, Endpoint
+from course_utils.models.generator import load_reader
+from course_utils.models.registry import DEFAULTS, ModelError
 
 RIGHT = "02:30 UTC"
 CHAT = [{"role": "user", "content": "When do backups run?"}]
@@ -358,3 +362,80 @@ def test_an_answer_that_no_source_says_is_refused_without_asking(server: str) ->
 
 def test_no_hits_are_a_refusal(server: str) -> None:
     assert CitingReader(at(server, "plain"))(["When?"], [[]])[0].refused
+
+
+# --- what must not be lost, and not be told -------------------------------------------------------
+
+
+def test_answers_in_flight_when_one_fails_are_kept(server: str) -> None:
+    asked: list[str] = []
+
+    def one_fails(body: Body, _: int) -> Reply:
+        asked.append(body["messages"][0]["content"])
+        if asked[-1] == "0" and len(asked) <= 4:
+            return 400, {"error": {"message": "withheld"}}
+        time.sleep(0.3)
+        return 200, choice(RIGHT)
+
+    QUIRKS["one_fails"] = one_fails
+    llm = at(server, "one_fails")
+    chats = [[{"role": "user", "content": str(n)}] for n in range(4)]
+    with pytest.raises(ModelError, match="withheld"):
+        ask(llm, chats)
+    asked[:] = ["before"] * 4
+    assert ask(llm, chats) == [RIGHT] * 4
+    assert asked[4:] == ["0"], "the three in flight had been kept"
+
+
+def test_a_model_that_answers_with_none_of_the_options_is_no_judge(server: str) -> None:
+    def thinks(_: Body, __: int) -> Reply:
+        made = choice("<think>")
+        tops = [{"token": "<think>", "logprob": 0.0}, {"token": "no", "logprob": -9.0}]
+        made["choices"][0]["logprobs"] = {"content": [{"top_logprobs": tops}]}
+        return 200, made
+
+    QUIRKS["thinks"] = thinks
+    with pytest.raises(ModelError, match="instead of yes or no"):
+        option_probabilities(at(server, "thinks"), [CHAT], ["yes", "no"])
+
+
+def test_messages_hold_no_secrets(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    QUIRKS["echoes"] = lambda *_: (401, {"error": {"message": "Wrong key:\n sk-secret"}})
+    address = server.replace("//", "//user:password@")
+    llm = Endpoint(f"{address}/echoes/v1?token=hidden", "m", remember=False)
+    with pytest.raises(ModelError) as raised:
+        ask(llm, [CHAT])
+    for secret in ("sk-secret", "password", "hidden", "\n"):
+        assert secret not in str(raised.value)
+
+
+def test_a_local_server_with_another_model_is_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    served = iter(["[one]", "[two]"])
+    monkeypatch.setattr(endpoints, "_served_models", lambda _: next(served))
+    llm = Endpoint("http://localhost:1/v1", "m")
+    assert llm.fingerprint() != llm.fingerprint()
+    hosted = Endpoint("https://api.example.com/v1", "m")
+    assert hosted.fingerprint() == hosted.fingerprint()
+
+
+def test_the_reader_takes_no_model_without_the_chat_api() -> None:
+    llm: Any = object()
+    with pytest.raises(InputError, match="behind the chat API"):
+        CitingReader(llm)
+
+
+def test_what_load_reader_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COURSE_GENERATOR", raising=False)
+    assert load_reader().name == DEFAULTS["reader"]
+    monkeypatch.setenv("COURSE_GENERATOR", "http://localhost:1/v1#m")
+    assert load_reader() == Endpoint("http://localhost:1/v1", "m")
+    assert isinstance(load_reader("SmolLM2-135M-Instruct"), EmbeddedModel)
+
+
+def test_a_large_model_is_not_downloaded_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COURSE_GENERATOR", raising=False)
+    llm = load_reader()
+    assert isinstance(llm, EmbeddedModel)
+    with pytest.raises(ModelError, match=r"not recorded.*models fetch reader.*1\.1 GB"):
+        llm.address()  # the cache folder of a test is empty

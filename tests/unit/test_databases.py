@@ -21,6 +21,7 @@ from llama_index.core.vector_stores import (
     MetadataFilters,
 )
 
+from course_utils.scale import databases
 from course_utils.scale.clusters import ScaleError
 from course_utils.scale.databases import Database, DatabaseRetriever
 from course_utils.search import retrieval
@@ -273,3 +274,13 @@ def test_a_server_is_asked_by_many_at_once(monkeypatch: pytest.MonkeyPatch, embe
     assert asked == {"url": "http://host:6333", "api_key": "k"}
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(len, [database, database])) == [7, 7]
+
+
+def test_where_nothing_is_missing_no_cluster_is_started(
+    nodes: list[TextNode], embedder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database(str(tmp_path / "full"), embedder)
+    database.write(nodes)
+    monkeypatch.setattr(databases, "embed_stream", None)
+    assert databases.index_nodes(nodes, database) == 0
+    database.close()

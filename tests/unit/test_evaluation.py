@@ -273,7 +273,7 @@ def test_the_bootstrap_of_many_questions_needs_little_memory() -> None:
     assert peak < 30e6
 
 
-def test_the_automatic_score_agrees_with_labels_made_by_hand() -> None:
+def test_the_automatic_score_agrees_with_labels_of_readers_of_the_page() -> None:
     """On 30 answers of the reader; one that adds a wrong part to the right one may differ."""
     path = Path(__file__).with_name("labelled_answers.yaml")
     labelled = yaml.safe_load(path.read_text(encoding="utf8"))
@@ -283,3 +283,14 @@ def test_the_automatic_score_agrees_with_labels_made_by_hand() -> None:
     other = [row for row, score in zip(labelled, scores, strict=True) if score != row[2]]
     assert len(labels) == 30 and labels.count(False) >= 7
     assert len(other) <= 1, other
+
+
+def test_another_page_that_says_the_same_answers_too() -> None:
+    question = Question(
+        "q", "How long?", answer="30 days", gold=(Span("a", 0, 9),), grades={"a": 2, "b": 2, "c": 1}
+    )
+    hits = {
+        page: NodeWithScore(node=TextNode(id_=page, text="Kept for 30 days.")) for page in "abc"
+    }
+    assert [cites_gold(Answer("30 days", page), question) for page in "abc"] == [True, True, False]
+    assert [contains_answer([hits[page]], question) for page in "bc"] == [True, False]

@@ -280,3 +280,10 @@ def test_the_build_reproduces_every_file() -> None:
     before = contents()
     subprocess.run([sys.executable, str(DATASETS / "handbook" / "build.py")], check=True)
     assert contents() == before
+
+
+def test_the_stress_test_and_the_everyday_questions_are_all_there_are() -> None:
+    everyday, stress = (load_questions(kind=kind) for kind in ("everyday", "stress"))
+    assert {q.kind.startswith("everyday") for q in everyday} == {True}
+    assert {q.kind.startswith("everyday") for q in stress} == {False}
+    assert (len(everyday), len(stress), len(load_questions())) == (200, 400, 600)
