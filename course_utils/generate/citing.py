@@ -62,7 +62,7 @@ def without_citations(text: str) -> str:
     return re.sub(rf"\s*({NUMBERED.pattern})\.?", "", text.strip()).strip(" ,")
 
 
-def best_source(text: str, hits: Sequence[NodeWithScore]) -> tuple[NodeWithScore, float]:
+def best_source(text: str, hits: Sequence[NodeWithScore]) -> NodeWithScore:
     """The source that an answer rests on: the one it names, unless another has more of its words.
 
     Models name the wrong number now and then, while their answer is copied from another source.
@@ -70,9 +70,6 @@ def best_source(text: str, hits: Sequence[NodeWithScore]) -> tuple[NodeWithScore
     Args:
         text: an answer, with or without the number of a source.
         hits: its sources, at least one.
-
-    Returns:
-        The source, and the share of the answer's words that are in it.
     """
     words = _words(without_citations(text))
     shared = [len(words & _words(source_text(hit))) for hit in hits]
@@ -81,7 +78,7 @@ def best_source(text: str, hits: Sequence[NodeWithScore]) -> tuple[NodeWithScore
         named = int(brackets or parentheses) - 1
         if 0 <= named < len(hits) and shared[named] == max(shared):
             best = named
-    return hits[best], shared[best] / max(1, len(words))
+    return hits[best]
 
 
 def supporting_page(text: str, hits: Sequence[NodeWithScore]) -> str | None:

@@ -299,7 +299,7 @@ def sure(share: float) -> Callable[[Body, int], Reply]:
     def reply(body: Body, _: int) -> Reply:
         made = choice("02:30 UTC [2].")
         if body.get("logprobs"):
-            assert "Answer: 02:30 UTC\n" in body["messages"][0]["content"]
+            assert "Answer: 02:30 UTC\n" in body["messages"][-1]["content"]
             tops = [{"token": "yes", "logprob": np.log(share)}]
             tops += [{"token": "no", "logprob": np.log(1 - share)}]
             made["choices"][0]["logprobs"] = {"content": [{"top_logprobs": tops}]}
@@ -349,15 +349,38 @@ def test_llamaindex_class_for_such_endpoints_plugs_in(server: str) -> None:
 
 
 def test_a_wrong_number_is_corrected_by_the_words_of_the_answer() -> None:
-    assert best_source("02:30 UTC [1]", HITS) == (HITS[1], 1.0)
-    assert best_source("charged at 22:00 (1).", HITS) == (HITS[0], 1.0)
-    assert best_source("Apache License [2]", HITS)[1] == 0.0
+    assert best_source("02:30 UTC [1]", HITS) == HITS[1]
+    assert best_source("charged at 22:00 (1).", HITS) == HITS[0]
+    assert best_source("Apache License [2]", HITS) == HITS[1]
 
 
-def test_an_answer_that_no_source_says_is_refused_without_asking(server: str) -> None:
-    QUIRKS["invents"] = lambda *_: (200, choice("Apache License 2.0 [2]"))
-    (answer,) = CitingReader(at(server, "invents"), threshold=0.1)(["Which license?"], [HITS])
-    assert answer.refused and answer.sureness == 0.0
+def test_an_answer_that_is_only_a_number_is_a_refusal(server: str) -> None:
+    QUIRKS["points"] = lambda *_: (200, choice("[2]"))
+    (answer,) = CitingReader(at(server, "points"), threshold=0.1)(["Which license?"], [HITS])
+    assert answer.refused and answer.page is None and answer.sureness == 0.0
+
+
+def test_an_answer_that_is_only_a_number_is_asked_for_again(server: str) -> None:
+    def reply(body: Body, _: int) -> Reply:
+        again = "first the answer" in body["messages"][0]["content"]
+        return 200, choice("02:30 UTC [2]" if again else "[2]")
+
+    QUIRKS["again"] = reply
+    (answer,) = CitingReader(at(server, "again"), threshold=0)(["When?"], [HITS])
+    assert (answer.text, answer.page) == (RIGHT, "backup")
+
+
+def test_answers_keep_their_places_beside_refusals(server: str) -> None:
+    def reply(body: Body, n: int) -> Reply:
+        made: Any = sure(0.8)(body, n)
+        if not body.get("logprobs") and "Where?" in body["messages"][0]["content"]:
+            return 200, choice("[2]")
+        return made
+
+    QUIRKS["some"] = reply
+    asked, hits = ["Where?", "Who?", "When?"], [HITS, [], HITS]
+    answers = CitingReader(at(server, "some"), threshold=0.5)(asked, hits)
+    assert [answer.text for answer in answers] == ["", "", RIGHT]
 
 
 def test_no_hits_are_a_refusal(server: str) -> None:
