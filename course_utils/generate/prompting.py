@@ -35,9 +35,9 @@ CITE = (
     "Answer the question from the sources above. Copy the answer in as few words as possible, and "
     "end with the number of its source in brackets, such as [1]."
 )
-CITE_AGAIN = (  # now and then the number is all that a small model says
-    "Answer the question from the sources above: first the answer, copied in as few words as "
-    "possible, then the number of its source in brackets."
+WRITE_OUT = (  # now and then, the number is all that a small model says
+    "Now write the answer itself, copied in as few words as possible, and then the number of its "
+    "source in brackets."
 )
 STATES = "Does the text state that this is the answer to this question? Reply yes or no."
 # Invented texts, each with a question and an answer, and whether the text states this answer. A
@@ -72,7 +72,7 @@ CHECKED_ANSWERS = (
 )
 
 
-def citing_chat(question: str, hits: Sequence[NodeWithScore], instruction: str = CITE) -> Chat:
+def citing_chat(question: str, hits: Sequence[NodeWithScore]) -> Chat:
     """The question, numbered sources, and the question again; the answer is to end with ``[n]``.
 
     A model that knows the question before it reads the sources finds more of the answers.
@@ -80,12 +80,17 @@ def citing_chat(question: str, hits: Sequence[NodeWithScore], instruction: str =
     Args:
         question: what is asked.
         hits: what was retrieved, best first.
-        instruction: how to answer.
     """
     sources = "\n\n".join(f"[{n}] {source_text(hit)}" for n, hit in enumerate(hits, start=1))
     asked = f"Question: {question}"
-    content = f"{asked}\n\nSources:\n\n{sources}\n\n{asked}\n\n{instruction}"
+    content = f"{asked}\n\nSources:\n\n{sources}\n\n{asked}\n\n{CITE}"
     return [{"role": "user", "content": content}]
+
+
+def writing_out_chat(chat: Chat, said: str) -> Chat:
+    """The same chat after an answer without words: the answer itself is asked for."""
+    reply = {"role": "assistant", "content": said}
+    return [*chat, reply, {"role": "user", "content": WRITE_OUT}]
 
 
 def checking_chat(question: str, answer: str, source: NodeWithScore) -> Chat:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from llama_index.core.schema import NodeWithScore
@@ -12,11 +12,11 @@ from course_utils.generate.chat_api import ask, option_probabilities
 from course_utils.generate.citing import Answer, best_source, cite, without_citations
 from course_utils.generate.decoding import generate
 from course_utils.generate.prompting import (
-    CITE_AGAIN,
     Chat,
     checking_chat,
     citing_chat,
     rag_chat,
+    writing_out_chat,
 )
 from course_utils.models.endpoints import Endpoint
 from course_utils.models.generator import LanguageModel
@@ -65,45 +65,38 @@ class CitingReader:
         All questions are asked before all answers are checked: prompts that begin alike are
         cheaper when they follow one another.
         """
-        asked = [pair for pair in zip(questions, hits, strict=True) if pair[1]]
-        texts = iter(self.written(asked))
-        answers, sources = [], []
-        for own in hits:
-            said = next(texts) if own else ""
+        pairs = list(zip(questions, hits, strict=True))
+        chats = {i: self.prompt(*pair) for i, pair in enumerate(pairs) if pair[1]}
+        answers = [Answer("", None, 0.0) for _ in pairs]
+        checks = {}
+        for i, said in self.written(chats).items():
             text = without_citations(said)
-            source = best_source(said, own) if text else None
-            sources.append(source)
-            answers.append(Answer(text, page_of(source.node) if source else None))
-        return self.checked(questions, answers, sources) if self.threshold > 0 else answers
+            if text:
+                source = best_source(said, hits[i])
+                answers[i] = Answer(text, page_of(source.node))
+                checks[i] = checking_chat(questions[i], text, source)
+        if self.threshold > 0:
+            for i, sureness in self.sureness(checks).items():
+                refused = sureness < self.threshold
+                answers[i] = replace(Answer("") if refused else answers[i], sureness=sureness)
+        return answers
 
-    def written(self, asked: Sequence[tuple[str, Sequence[NodeWithScore]]]) -> list[str]:
-        """What the model writes; where that is only a number, it is asked in other words."""
-        texts = ask(self.llm, [self.prompt(*pair) for pair in asked], self.max_new_tokens)
-        wordless = [i for i, text in enumerate(texts) if not without_citations(text)]
-        again = [citing_chat(*asked[i], instruction=CITE_AGAIN) for i in wordless]
-        for i, text in zip(wordless, ask(self.llm, again, self.max_new_tokens), strict=True):
-            texts[i] = text
-        return texts
+    def written(self, chats: dict[int, Chat]) -> dict[int, str]:
+        """What the model writes, by place; where it writes only a number, it is asked once more."""
+        said = dict(zip(chats, self._ask(chats.values()), strict=True))
+        wordless = [i for i, text in said.items() if not without_citations(text)]
+        again = [writing_out_chat(chats[i], said[i]) for i in wordless]
+        return said | dict(zip(wordless, self._ask(again), strict=True))
 
-    def checked(
-        self,
-        questions: Sequence[str],
-        answers: Sequence[Answer],
-        sources: Sequence[NodeWithScore | None],
-    ) -> list[Answer]:
-        """The answers with their sureness; those below the threshold become refusals."""
-        chats = [
-            checking_chat(question, answer.text, source)
-            for question, answer, source in zip(questions, answers, sources, strict=True)
-            if source
-        ]
-        yes = iter(option_probabilities(self.llm, chats, ["yes", "no"])[:, 0] if chats else ())
-        checked = []
-        for answer in answers:
-            sureness = float(next(yes)) if answer.text else 0.0
-            kept = replace(answer, sureness=sureness)
-            checked.append(kept if sureness >= self.threshold else Answer("", None, sureness))
-        return checked
+    def sureness(self, checks: dict[int, Chat]) -> dict[int, float]:
+        """The probability that a source states the answer, as the model sees it, by place."""
+        if not checks:
+            return {}
+        yes = option_probabilities(self.llm, list(checks.values()), ["yes", "no"])[:, 0]
+        return dict(zip(checks, yes.tolist(), strict=True))
+
+    def _ask(self, chats: Iterable[Chat]) -> list[str]:
+        return ask(self.llm, list(chats), self.max_new_tokens)
 
 
 def read_with(

@@ -22,6 +22,7 @@ from course_utils.generate.chat_api import ask, option_probabilities, stream
 from course_utils.generate.citing import best_source
 from course_utils.generate.decoding import generate
 from course_utils.generate.pipeline import Pipeline
+from course_utils.generate.prompting import checking_chat
 from course_utils.generate.reading import CitingReader, read_with
 from course_utils.models import endpoints
 from course_utils.models.endpoints import EmbeddedModel, Endpoint
@@ -362,12 +363,21 @@ def test_an_answer_that_is_only_a_number_is_a_refusal(server: str) -> None:
 
 def test_an_answer_that_is_only_a_number_is_asked_for_again(server: str) -> None:
     def reply(body: Body, _: int) -> Reply:
-        again = "first the answer" in body["messages"][0]["content"]
+        first, *again = [message["content"] for message in body["messages"]]
+        assert first == "Quand ? Répondez [n]." and again[:1] in ([], ["[2]"])
         return 200, choice("02:30 UTC [2]" if again else "[2]")
 
     QUIRKS["again"] = reply
-    (answer,) = CitingReader(at(server, "again"), threshold=0)(["When?"], [HITS])
+    french: Any = lambda *_: [{"role": "user", "content": "Quand ? Répondez [n]."}]  # noqa: E731
+    (answer,) = CitingReader(at(server, "again"), threshold=0, prompt=french)(["Quand ?"], [HITS])
     assert (answer.text, answer.page) == (RIGHT, "backup")
+
+
+def test_examples_with_both_outcomes_come_before_what_is_checked() -> None:
+    *examples, last = checking_chat("When?", RIGHT, HITS[1])
+    replies = [message["content"] for message in examples if message["role"] == "assistant"]
+    assert replies.count("yes") == replies.count("no") == len(examples) / 4
+    assert last["role"] == "user" and "Question: When?" in last["content"]
 
 
 def test_answers_keep_their_places_beside_refusals(server: str) -> None:
