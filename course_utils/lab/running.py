@@ -76,14 +76,15 @@ def _entry(path: Path, ledger: dict[str, dict]) -> dict[str, str]:
 
 
 def run_notebooks(
-    notebooks: list[Path], store: bool = False, cell_seconds: int = 900
+    notebooks: list[Path], store: bool = False, cell_seconds: int | None = None
 ) -> dict[str, dict]:
     """Execute notebooks and update the ledger after each.
 
     Args:
         notebooks: files, run one after the other, each in a kernel of its own.
         store: also write the outputs back into the files.
-        cell_seconds: the longest a cell may take.
+        cell_seconds: the longest a cell may take; without it 15 minutes, or two hours without
+            recordings (COURSE_LIVE=1), where one cell may ask hundreds of questions.
 
     Returns:
         The whole ledger: {notebook: {"seconds", "peak_bytes", "claims"}}.
@@ -92,6 +93,8 @@ def run_notebooks(
         RunError: a cell failed or took too long, or the kernel died; notebooks before it are in
             the ledger.
     """
+    if cell_seconds is None:
+        cell_seconds = 7200 if os.environ.get("COURSE_LIVE") == "1" else 900
     stored = ledger.load_ledger()
     for path in notebooks:
         with tempfile.TemporaryDirectory() as folder:

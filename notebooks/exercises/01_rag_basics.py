@@ -6,11 +6,7 @@ import numpy as np
 
 
 def names():
-    """What the exercises read: the wiki, and the counts that the last recorded run measured.
-
-    ``chosen`` has the right totals; which question was which is not recorded.
-    """
-    from course_utils.evaluate import intervals
+    """What the exercises read: the wiki, and the counts that the last stored run measured."""
     from course_utils.lab import ledger
     from course_utils.search import retrieval
     from course_utils.tasks import handbook
@@ -21,16 +17,13 @@ def names():
         right = round(measured[id]["value"] * measured[id]["n"])
         return {"right": right, "wrong": measured[id]["n"] - right}
 
-    closed = split("S01.closed_book")
     return {
         "pages": {page.node_id: page for page in handbook.load_handbook(week=1)},
-        "questions": [q for q in handbook.load_questions("test", "stress") if q.answerable],
+        "asked": [q for q in handbook.load_questions("test", "everyday") if q.answerable],
         "counts": {
             "in the prompt": split("S24.in_prompt"),
             "not in the prompt": split("S24.not_in_prompt"),
         },
-        "chosen": {"closed book": [1] * closed["right"] + [0] * closed["wrong"]},
-        "estimate": intervals.estimate,
         "retrieval": retrieval,
         "np": np,
         "re": re,
@@ -41,47 +34,55 @@ def names():
 
 
 def vocabulary_solution(ns):
+    from course_utils.tasks import handbook
+
+    stress = [q for q in handbook.load_questions("test", "stress") if q.answerable]
+    span, page = shared_words(ns.asked, ns.pages)
+    _, hard = shared_words(stress, ns.pages)
+    key = "tenth" if span < 0.2 else "third" if span < 0.45 else "most"
+    told = f"the median is {span:.0%} in the gold span and {page:.0%} on the whole page"
+    return key, f"Counted on {len(ns.asked)} questions: {told} (stress test: {hard:.0%})."
+
+
+def shared_words(questions, pages):
+    """The median share of a question's words in its gold span, and on its page."""
     from course_utils.search.retrieval import content_words
 
-    texts = [question.text for question in ns.questions]
-    spans = [" ".join(ns.pages[s.page].text[s.start : s.end] for s in q.gold) for q in ns.questions]
-    whole = [" ".join(ns.pages[s.page].text for s in q.gold) for q in ns.questions]
+    texts = [question.text for question in questions]
+    spans = [" ".join(pages[s.page].text[s.start : s.end] for s in q.gold) for q in questions]
+    whole = [" ".join(pages[s.page].text for s in q.gold) for q in questions]
     asked, *places = (content_words(some) for some in (texts, spans, whole))
 
     def median(held):
         pairs = zip(asked, held, strict=True)
         return float(np.median([np.mean([word in has for word in set(a)]) for a, has in pairs]))
 
-    span, page = map(median, places)
-    key = "tenth" if span < 0.1 else "quarter" if span < 0.375 else "half"
-    counted = f"the median is {span:.0%} in the gold span and {page:.0%} on the whole page"
-    return key, f"Counted on {len(texts)} questions: {counted}."
+    return map(median, places)
 
 
 # --- 01-reader-share ------------------------------------------------------------------------------
 
 
 def reader_share_solution(ns):
-    lacking, had = ns.counts["not in the prompt"], ns.counts["in the prompt"]
-    return lacking["right"] / (lacking["right"] + had["right"])
+    had = ns.counts["in the prompt"]
+    return had["right"] / sum(had.values())
 
 
 def reader_share_wrong(ns):
-    lacking, had = ns.counts["not in the prompt"], ns.counts["in the prompt"]
-    wrong = lacking["wrong"] + had["wrong"]
-    n = sum(sum(each.values()) for each in ns.counts.values())
+    had, lacking = ns.counts["in the prompt"], ns.counts["not in the prompt"]
+    everything = sum(had.values()) + sum(lacking.values())
     return {
-        "That is the share among the wrong choices. It is asked for the right ones.": (
-            lacking["wrong"] / wrong
+        "That is the share right today, with the search as it is.": (
+            (had["right"] + lacking["right"]) / everything
         ),
-        "That is the share among all choices, right and wrong ones together.": (
-            sum(lacking.values()) / n
+        "You counted the questions without the answer in the prompt as all right then.": (
+            (had["right"] + sum(lacking.values())) / everything
         ),
-        "You divided by the choices made without the answer. Divide by all right choices.": (
-            lacking["right"] / sum(lacking.values())
+        "That divides by all questions. With a perfect search, those not found are read, too.": (
+            had["right"] / everything
         ),
-        "Those are the right choices made with the answer in the prompt.": (
-            had["right"] / (lacking["right"] + had["right"])
+        "That is how often the answer is in the prompt today, whatever the reader does with it.": (
+            sum(had.values()) / everything
         ),
     }
 
@@ -90,9 +91,7 @@ def reader_share_wrong(ns):
 
 
 def guessing_solution(ns):
-    share = ns.estimate(ns.chosen["closed book"])
-    key = "knows" if share.low > 0.25 else "below" if share.high < 0.25 else "chance"
-    return key, f"Closed book: {share}."
+    return "chance"
 
 
 # --- 01-embedder-swap -----------------------------------------------------------------------------

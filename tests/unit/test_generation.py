@@ -18,7 +18,6 @@ from course_utils.generate import decoding
 from course_utils.generate.citing import Answer, cite, cited_page, supporting_page
 from course_utils.generate.decoding import common_prefix, generate
 from course_utils.generate.prompting import rag_chat
-from course_utils.lab.extracting import extract_with, split_sentences
 from course_utils.lab.llamaindex import CourseLLM
 from course_utils.models.generator import Endpoint, LanguageModel
 from course_utils.tasks.copying import CopyReader, copy_from, next_tokens
@@ -72,13 +71,7 @@ def test_answers_cite_what_they_name_or_else_what_supports_them() -> None:
     ]
 
 
-def test_the_extractive_reader_quotes_the_nearest_sentence(embedder: Any) -> None:
-    answers = extract_with(embedder, ["who leads the team?", "empty"], [FOUND, []])
-    assert (answers[0].text, answers[0].page) == ("Tobias Renn leads the team.", "owners")
-    assert (answers[1].text, answers[1].page) == ("", None)
-
-
-def test_whole_pages_are_cited_and_read(embedder: Any, llm: LanguageModel) -> None:
+def test_whole_pages_are_cited_and_read(llm: LanguageModel) -> None:
     texts = {"ports": "lampd listens on 7204.", "owners": "Tobias Renn leads the team."}
     pages = [
         NodeWithScore(node=Document(id_=name, text=text, metadata={"title": "of ferry"}))
@@ -90,8 +83,6 @@ def test_whole_pages_are_cited_and_read(embedder: Any, llm: LanguageModel) -> No
         "ports",
         "owners",
     ]
-    answer = extract_with(embedder, ["who leads the team?"], [pages])[0]
-    assert (answer.text, answer.page) == ("Tobias Renn leads the team.", "owners")
     assert CopyReader(llm)(["what is the port ?"], [pages[:1]])[0].page == "ports"
 
 
@@ -182,11 +173,6 @@ def test_no_chats_give_no_answers(llm: LanguageModel, remember: bool) -> None:
         generate(llm, [], shared_prefix=True) == generate(llm, []) == copy_from(llm, [], []) == []
     )
     assert generate_and_score(llm, [], []) == ([], [])
-
-
-def test_sentences_take_rows_items_and_lines_apart() -> None:
-    text = "One. Two!\n- three\n| a | b |\n|---|---|\n\nFour 1.5 s?"
-    assert split_sentences(text) == ["One.", "Two!", "- three", "| a | b |", "Four 1.5 s?"]
 
 
 class _Chat(BaseHTTPRequestHandler):
