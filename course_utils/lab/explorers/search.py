@@ -50,7 +50,7 @@ def rag_explorer(
 
     def show(_: Any = None) -> None:
         question, found, chat = state()
-        sources.value = sources_html(question, found)
+        sources.value = sources_html(question, found, "score")
         size = f" ({count_tokens(llm, chat)} tokens)" if isinstance(llm, LanguageModel) else ""
         text = html.escape(chat[-1]["content"])
         prompt.value = (
