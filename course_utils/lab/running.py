@@ -18,6 +18,9 @@ from tqdm import tqdm
 from course_utils.files import NOTEBOOKS, CourseError, in_repository, write_text
 from course_utils.lab import ledger
 
+CELL_SECONDS = 900
+ASKING_SECONDS = 7200  # the 1.5B model answers hundreds of questions in one cell
+
 
 class RunError(CourseError):
     """A notebook is missing or one of its cells failed."""
@@ -83,8 +86,7 @@ def run_notebooks(
     Args:
         notebooks: files, run one after the other, each in a kernel of its own.
         store: also write the outputs back into the files.
-        cell_seconds: the longest a cell may take; without it 15 minutes, or two hours without
-            recordings (COURSE_LIVE=1), where one cell may ask hundreds of questions.
+        cell_seconds: the longest a cell may take; None takes ``cell_limit``.
 
     Returns:
         The whole ledger: {notebook: {"seconds", "peak_bytes", "claims"}}.
@@ -93,8 +95,7 @@ def run_notebooks(
         RunError: a cell failed or took too long, or the kernel died; notebooks before it are in
             the ledger.
     """
-    if cell_seconds is None:
-        cell_seconds = 7200 if os.environ.get("COURSE_LIVE") == "1" else 900
+    cell_seconds = cell_seconds or cell_limit()
     stored = ledger.load_ledger()
     for path in notebooks:
         with tempfile.TemporaryDirectory() as folder:
@@ -106,6 +107,11 @@ def run_notebooks(
         stored = {name: stored[name] for name in sorted(stored)}
         write_text(ledger.LEDGER, json.dumps(stored, indent=1, ensure_ascii=False) + "\n")
     return stored
+
+
+def cell_limit() -> int:
+    """Seconds that a cell may take, which is more when it asks instead of reading recordings."""
+    return ASKING_SECONDS if os.environ.get("COURSE_LIVE") == "1" else CELL_SECONDS
 
 
 def execute_notebook(path: Path, env: dict[str, str], cell_seconds: int) -> nbformat.NotebookNode:

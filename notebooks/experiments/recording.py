@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from course_utils.files import CourseError, replacing, write_text
-from course_utils.lab.running import execute_notebook, find_notebooks
+from course_utils.lab.running import ASKING_SECONDS, execute_notebook, find_notebooks
 from course_utils.models import recordings
 from course_utils.models.recorded_vectors import (
     PLANES,
@@ -30,7 +30,9 @@ from course_utils.models.recordings import RECORDINGS
 from course_utils.models.registry import REGISTRY
 
 
-def record_notebooks(notebooks: list[Path], cell_seconds: int = 3600) -> dict[str, list[Path]]:
+def record_notebooks(
+    notebooks: list[Path], cell_seconds: int = ASKING_SECONDS
+) -> dict[str, list[Path]]:
     """Execute notebooks, ask their models everything again and keep the answers.
 
     Interrupted, it goes on where it was with the next call.

@@ -18,19 +18,18 @@ from pathlib import Path
 
 SIOCSIFFLAGS, IFF_UP, IFF_RUNNING = 0x8914, 0x1, 0x40
 UNSHARE = ["unshare", "--map-root-user", "--net"]
-# Without recordings, the 1.5B model answers hundreds of questions in one cell.
-CELL_SECONDS = 7200 if os.environ.get("COURSE_LIVE") == "1" else 900
-
 SERVED = "01"  # the notebook whose reader llama.cpp serves
 
 
 def nbval(notebook: Path) -> list[str]:
     """The command that runs a notebook offline and compares all its outputs."""
+    from course_utils.lab.running import cell_limit  # slow, and the command itself needs none
+
     # Asked live, llama.cpp words some answers differently on another processor; claims still count.
     lax = os.environ.get("COURSE_LIVE") == "1" and notebook.stem.startswith(SERVED)
     command = [sys.executable, __file__, sys.executable, "-m", "pytest"]
     command += ["--nbval-lax" if lax else "--nbval"]
-    command += [f"--nbval-cell-timeout={CELL_SECONDS}", "-p", "no:cacheprovider", "--quiet"]
+    command += [f"--nbval-cell-timeout={cell_limit()}", "-p", "no:cacheprovider", "--quiet"]
     return [*command, str(notebook)]
 
 

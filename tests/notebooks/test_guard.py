@@ -14,6 +14,7 @@ from typing import Any
 
 import nbformat
 import pytest
+from offline import nbval
 
 from course_utils.grade.exercises import CODE, load_exercises
 
@@ -175,3 +176,16 @@ def test_each_fault_is_found(spoil: Callable[[Any], None], word: str) -> None:
     notebook = nbformat.read(first, as_version=4)
     spoil(notebook)
     assert any(word in complaint for complaint in complaints(notebook))
+
+
+@pytest.mark.parametrize(
+    ("number", "live", "compares", "seconds"),
+    [("01", "", "--nbval", 900), ("01", "1", "--nbval-lax", 7200), ("02", "1", "--nbval", 7200)],
+)
+def test_only_what_is_asked_live_may_be_worded_differently(
+    number: str, live: str, compares: str, seconds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COURSE_LIVE", live)
+    (path,) = (path for path in NOTEBOOKS if path.stem.startswith(number))
+    command = nbval(path)
+    assert compares in command and f"--nbval-cell-timeout={seconds}" in command
