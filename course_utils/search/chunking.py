@@ -109,6 +109,16 @@ class SpanSplitter(NodeParser):
     ) -> list[BaseNode]:
         return [chunk for node in nodes for chunk in self._chunks(node)]
 
+    def _postprocess_parsed_nodes(
+        self, nodes: list[BaseNode], parent_doc_map: dict[str, Document]
+    ) -> list[BaseNode]:
+        # LlamaIndex searches each text on its page, and finds the wrong place of one that repeats.
+        places = [(node.start_char_idx, node.end_char_idx) for node in nodes]  # type: ignore[attr-defined]
+        nodes = super()._postprocess_parsed_nodes(nodes, parent_doc_map)
+        for node, (start, end) in zip(nodes, places, strict=True):
+            node.start_char_idx, node.end_char_idx = start, end  # type: ignore[attr-defined]
+        return nodes
+
     def _chunks(self, document: BaseNode) -> list[BaseNode]:
         text = document.get_content()
         return [

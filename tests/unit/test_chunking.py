@@ -168,3 +168,10 @@ def test_a_heading_stays_with_what_follows(tokenizer: Any) -> None:
 def test_a_blank_page_gives_no_nodes(tokenizer: Any) -> None:
     splitter = SpanSplitter(packed_blocks(tokenizer, 8))
     assert splitter.get_nodes_from_documents([Document(text=" \n\n ")]) == []
+
+
+def test_a_text_that_repeats_keeps_its_own_place() -> None:
+    page = Document(id_="p", text="Do. No. Do. No. Do.")
+    spans = [(0, 7), (8, 15), (8, 11), (12, 19)]
+    nodes = SpanSplitter(lambda text: spans).get_nodes_from_documents([page])
+    assert [(n.start_char_idx, n.end_char_idx) for n in nodes] == spans  # type: ignore[attr-defined]
