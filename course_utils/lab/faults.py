@@ -19,7 +19,8 @@ from course_utils.lab.baselines import LsaEmbedder
 from course_utils.models.embedding import Embedder
 from course_utils.search.chunking import chunk_documents
 from course_utils.search.documents import Question
-from course_utils.search.retrieval import EmbeddingCache, NodeRetriever, embed_nodes
+from course_utils.search.retrieval import NodeRetriever
+from course_utils.search.vectors import EmbeddingCache, embed_nodes
 
 SMALL, LARGE = 96, 512  # tokens in a chunk; the embedder reads 256 of them
 THRESHOLD = 0.5

@@ -1,9 +1,8 @@
 """Recorded vectors: those of the course's own chunks and questions, kept in the repository.
 
 One file for each embedder holds every vector once, under a hash of the embedder and the text, and
-says which notebooks need it. A number keeps three of its four bytes, which is right to nearly five
-digits; a cosine changes in the sixth at most. Bytes of one rank lie together, because the first
-ones are so alike that they can be packed.
+says which notebooks need it. Numbers are kept in 16 bits, which changes a cosine by about a hundred
+thousandth. The upper bytes lie together, because they are so alike that they can be packed.
 """
 
 from __future__ import annotations
@@ -23,8 +22,6 @@ from course_utils.models import recordings
 from course_utils.models.recordings import RECORDINGS, RecordingError
 from course_utils.models.registry import REGISTRY
 
-PLANES = {"first": 24, "second": 16, "third": 8}  # byte of a number -> bits below it
-
 
 @dataclass
 class VectorRecording:
@@ -40,7 +37,8 @@ class VectorRecording:
     def find(self, keys: Sequence[str]) -> dict[int, np.ndarray]:
         """Vectors by their text's place in ``keys``, of the texts that are recorded."""
         digests = [digest_of(key) for key in keys]
-        found = {i: self.vectors[each] for i, each in enumerate(digests) if each in self.vectors}
+        known = [(i, each) for i, each in enumerate(digests) if each in self.vectors]
+        found = {i: as_kept(self.vectors[each]) for i, each in known}
         lacking = [key.split("\0")[-1] for i, key in enumerate(keys) if i not in found]
         recordings.note_use(f"{self.header['model']} vectors", digests, self.used)
         recordings.note_use(f"{self.header['model']} lacks", lacking, set())
@@ -53,6 +51,15 @@ class VectorRecording:
             lines = [[each, base64.b64encode(row.tobytes()).decode()] for each, row in new.items()]
             recordings.append_lines(self.path, lines)
             self.vectors |= new
+
+
+def as_kept(vector: np.ndarray) -> np.ndarray:
+    """A vector as it is read from its recording: rounded to 16 bits, and of length 1 again.
+
+    A notebook that is being recorded goes on with this one, so that it ranks as its replay will.
+    """
+    kept = vector.astype("<f2").astype("<f4")
+    return kept / np.linalg.norm(kept)
 
 
 def digest_of(key: str) -> str:
@@ -110,8 +117,9 @@ def read_vectors(path: Path) -> VectorRecording:
         with np.load(path) as stored:
             digests, needed = stored["digests"].tolist(), stored["needed"].tolist()
             header = json.loads(str(stored["about"]))
-            bits = sum(stored[plane].astype("<u4") << below for plane, below in PLANES.items())
-        vectors = dict(zip(digests, bits.view("<f4"), strict=True))
+            bits = (stored["upper"].astype("<u2") << 8) | stored["lower"]
+        rows = bits.view("<f2").astype("<f4")  # (n, dimension)
+        vectors = dict(zip(digests, rows, strict=True))
         return VectorRecording(path, header, vectors, dict(zip(digests, needed, strict=True)))
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise RecordingError(

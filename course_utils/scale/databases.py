@@ -23,7 +23,8 @@ from llama_index.core.vector_stores.utils import node_to_metadata_dict
 
 from course_utils.models.embedding import Embedder, encode_queries
 from course_utils.scale.clusters import ScaleError, embed_stream, import_extra
-from course_utils.search.retrieval import NodeRetriever, content_words, embed_nodes, title_and_text
+from course_utils.search.retrieval import NodeRetriever, content_words, title_and_text
+from course_utils.search.vectors import embed_nodes
 
 DENSE_FIELD, SPARSE_FIELD = (
     "text-dense",

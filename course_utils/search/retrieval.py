@@ -5,7 +5,7 @@ Scores are similarities throughout: higher is better."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
@@ -15,16 +15,14 @@ import faiss
 import numpy as np
 import Stemmer
 from llama_index.core.retrievers import BaseRetriever
-from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
+from llama_index.core.schema import BaseNode, NodeWithScore, QueryBundle
 from llama_index.core.storage.docstore.utils import doc_to_json, json_to_doc
 from llama_index.core.vector_stores import MetadataFilters
 from llama_index.core.vector_stores.utils import build_metadata_filter_fn
 
 from course_utils.files import InputError, replacing, write_text
-from course_utils.models.cache import cached
-from course_utils.models.embedding import Embedder, encode_queries
-from course_utils.models.recorded_vectors import recorded_by
-from course_utils.models.weights import release_memory
+from course_utils.models.embedding import Embedder
+from course_utils.search.vectors import EmbeddingCache, embed_nodes
 
 NODES = "nodes.jsonl"
 
@@ -169,6 +167,7 @@ class DenseRetriever(IndexRetriever):
         top_k: int = 5,
         filters: MetadataFilters | None = None,
         saved: Path | None = None,
+        embed: Callable[[Sequence[BaseNode], Embedder], np.ndarray] | None = None,
     ) -> None:
         """Index nodes.
 
@@ -178,6 +177,7 @@ class DenseRetriever(IndexRetriever):
             top_k: see ``search``.
             filters: see ``search``.
             saved: see ``load``.
+            embed: makes the vectors of the nodes; default ``embed_nodes``.
 
         Raises:
             ValueError: no nodes, two with one id, ``top_k`` below 1, or vectors saved with
@@ -187,7 +187,8 @@ class DenseRetriever(IndexRetriever):
         self.embedder = embedder
         if saved and (saved / "embedder.txt").read_text() != embedder.fingerprint:
             raise InputError(f"{saved} was made with another embedder; index its nodes again.")
-        made = np.load(saved / "vectors.npy") if saved else embed_nodes(self.nodes, embedder)
+        embed = embed or embed_nodes
+        made = np.load(saved / "vectors.npy") if saved else embed(self.nodes, embedder)
         self.vectors: np.ndarray = made
         if len(made) != len(self.nodes):
             raise ValueError("vectors and nodes were not saved together")
@@ -271,80 +272,3 @@ def title_and_text(node: BaseNode) -> str:
     hidden = node.excluded_embed_metadata_keys
     shown = [str(value) for key, value in node.metadata.items() if key not in hidden]
     return "\n".join([*shown, node.get_content()])
-
-
-def embed_nodes(nodes: Sequence[BaseNode], embedder: Embedder) -> np.ndarray:
-    """Embed nodes, reading what was embedded before from the cache.
-
-    Args:
-        nodes: n nodes; title and text are embedded.
-        embedder: the model.
-
-    Returns:
-        (n, dimension) float32 array with rows of length 1.
-    """
-    texts = [node.get_content(MetadataMode.EMBED) for node in nodes]
-    return EmbeddingCache(embedder).encode(texts)
-
-
-class EmbeddingCache:
-    """Vectors on disk, keyed by the model and the text: a changed text or model is a new key.
-
-    In a notebook of the course, its recordings are read first.
-    """
-
-    def __init__(self, embedder: Embedder, keep: bool = True) -> None:
-        """Choose the embedder; without ``keep`` nothing is written to the cache folder."""
-        self.embedder = embedder
-        self.keep = keep
-        self.misses = 0
-
-    def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Embed texts; see ``Embedder.encode``. ``misses`` counts those that had to be computed."""
-        return self._encode(texts, "document")
-
-    def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
-        """Embed questions; see ``Embedder.encode_queries`` and ``encode``."""
-        prompted = getattr(self.embedder, "has_query_prompt", False)
-        return self._encode(texts, "query" if prompted else "document")
-
-    def _encode(self, texts: Sequence[str], role: str) -> np.ndarray:
-        self.misses = 0
-        if not texts:
-            return self.embedder.encode([])
-        recording = recorded_by(self.embedder)
-        if recording is None and not self.keep:
-            return self._computed(texts, role)
-        name = self.embedder.fingerprint + (" query" if role == "query" else "")
-        keys = [f"{name}\0{text}" for text in texts]
-        found = recording.find(keys) if recording else {}
-        missing = [place for place in range(len(texts)) if place not in found]
-        if missing:
-            wanted, unknown = [texts[i] for i in missing], [keys[i] for i in missing]
-            # What is being recorded is computed, whatever the cache holds.
-            direct = not self.keep or (recording is not None and recording.appends)
-            rows = self._computed(wanted, role) if direct else self._cached(wanted, unknown, role)
-            if recording:
-                recording.add(unknown, rows)
-            found |= dict(zip(missing, rows, strict=True))
-        return np.stack([found[place] for place in range(len(texts))])
-
-    def _cached(self, texts: list[str], keys: list[str], role: str) -> np.ndarray:
-        def compute(places: list[int]) -> Iterator[dict[int, bytes]]:
-            self.misses = len(places)
-            chosen = [texts[place] for place in places]
-            if hasattr(self.embedder, "encode_batches"):
-                batches = self.embedder.encode_batches(chosen, role)
-            else:
-                batches = iter([dict(enumerate(self.embedder.encode(chosen)))])
-            for batch in batches:
-                yield {i: row.tobytes() for i, row in batch.items()}
-            release_memory()
-
-        found = cached("embeddings", keys, compute)
-        return np.stack([np.frombuffer(value, dtype=np.float32) for value in found])
-
-    def _computed(self, texts: Sequence[str], role: str) -> np.ndarray:
-        self.misses = len(texts)
-        asked = role == "query"
-        return encode_queries(self.embedder, texts) if asked else self.embedder.encode(texts)

@@ -19,7 +19,6 @@ from course_utils.files import CourseError, replacing, write_text
 from course_utils.lab.running import ASKING_SECONDS, execute_notebook, find_notebooks
 from course_utils.models import recordings
 from course_utils.models.recorded_vectors import (
-    PLANES,
     VectorRecording,
     partial_vectors,
     read_partial_vectors,
@@ -100,10 +99,11 @@ def read_used(path: Path) -> dict[str, set[str]]:
 def write_vectors(recording: VectorRecording) -> None:
     """Write a file of vectors; the same vectors give the same bytes."""
     digests = sorted(recording.needed)
-    rows = np.stack([recording.vectors[digest] for digest in digests]).astype("<f4")
-    bits = rows.view("<u4") + 0x80  # so that leaving out the last byte rounds
+    rows = np.stack([recording.vectors[digest] for digest in digests]).astype("<f2")
+    bits = rows.view("<u2")  # (n, dimension)
     planes: dict[str, Any] = {
-        plane: (bits >> below).astype(np.uint8) for plane, below in PLANES.items()
+        "upper": (bits >> 8).astype(np.uint8),
+        "lower": (bits & 0xFF).astype(np.uint8),
     }
     header = np.array(json.dumps(recording.header))
     arrays = planes | {"digests": np.array(digests), "about": header}

@@ -109,4 +109,4 @@ def test_a_sample_of_vectors_is_computed_alike() -> None:
     drawn = [*draw(texts, 48), *draw(asked, 16)]
     keys = [f"{embedder.fingerprint}\0{text}" for text in drawn]
     recorded = np.stack([recording.vectors[digest_of(key)] for key in keys])
-    np.testing.assert_allclose(embedder.encode(drawn), recorded, atol=1e-4)
+    np.testing.assert_allclose(embedder.encode(drawn), recorded, atol=3e-4)  # kept in 16 bits

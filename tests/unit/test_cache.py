@@ -18,7 +18,7 @@ import pytest
 from course_utils.files import cache_dir
 from course_utils.models.cache import cached, cached_by_model, in_order
 from course_utils.models.generator import LanguageModel
-from course_utils.search.retrieval import EmbeddingCache
+from course_utils.search.vectors import EmbeddingCache
 
 KEYS = ["a", "b", "a", "c"]
 WANTED = [b"a", b"b", b"a", b"c"]

@@ -34,7 +34,7 @@ from course_utils.models.embedding import (
     load_embedder,
 )
 from course_utils.models.registry import ModelError
-from course_utils.search.retrieval import EmbeddingCache
+from course_utils.search.vectors import EmbeddingCache
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "lantern", "battery", "crib", "night", "ferry", "find"]
 TEXTS = ["lantern battery", "crib", "night ferry night lantern", "ferry"]

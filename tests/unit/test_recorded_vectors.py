@@ -17,7 +17,8 @@ from course_utils.models import recorded_vectors, recordings
 from course_utils.models.recorded_vectors import VectorRecording, read_vectors
 from course_utils.models.recordings import RecordingError
 from course_utils.models.registry import REGISTRY
-from course_utils.search.retrieval import DenseRetriever, EmbeddingCache
+from course_utils.search.retrieval import DenseRetriever
+from course_utils.search.vectors import EmbeddingCache
 from notebooks.experiments import recording
 
 MODEL = "all-MiniLM-L6-v2"
@@ -74,7 +75,7 @@ def test_a_notebook_replays_what_was_recorded(
     letters = begin(folder, monkeypatch)
     rows = cache(letters).encode(["fed", "bad", "fed"])
     assert not letters.asked
-    assert np.allclose(rows, Letters().encode(["fed", "bad", "fed"]), rtol=1e-5)
+    assert np.allclose(rows, Letters().encode(["fed", "bad", "fed"]), rtol=2**-11)
     assert recordings.current().summary().startswith("2 vectors recorded on ")
     used = recording.read_used(folder / "used.jsonl")[f"{MODEL} vectors"]
     assert used == read_vectors(path).vectors.keys()
@@ -87,7 +88,7 @@ def test_questions_are_recorded_and_a_search_computes_nothing(
 
     def search(letters: Letters) -> list[tuple[str, float]]:
         found = DenseRetriever(nodes, letters).search(["a bag"])[0]  # type: ignore[arg-type]
-        return [(hit.node_id, round(hit.get_score(), 4)) for hit in found]
+        return [(hit.node_id, hit.get_score()) for hit in found]
 
     computed = search(begin(folder, monkeypatch, COURSE_RECORD="1"))
     recording.finish_vectors(FIRST, folder / "used.jsonl", folder)
@@ -100,7 +101,8 @@ def test_a_text_that_moved_is_computed_and_named(
 ) -> None:
     path = record(folder, monkeypatch, ["bad", "fed"])
     letters = begin(folder, monkeypatch)
-    assert np.allclose(cache(letters).encode(["bad", "head"]), Letters().encode(["bad", "head"]))
+    rows = cache(letters).encode(["bad", "head"])
+    assert np.allclose(rows, Letters().encode(["bad", "head"]), rtol=2**-11)
     assert letters.asked == ["head"]
     used = recording.read_used(folder / "used.jsonl")
     assert used[f"{MODEL} lacks"] == {"head"}
@@ -199,7 +201,7 @@ def test_a_damaged_file_says_what_to_do(
 
 
 @given(arrays(np.float32, (3, 4), elements=st.floats(-1, 1, width=32)))
-def test_a_number_is_right_to_five_digits(rows: np.ndarray) -> None:
+def test_a_number_is_right_to_three_digits(rows: np.ndarray) -> None:
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
@@ -211,7 +213,7 @@ def test_a_number_is_right_to_five_digits(rows: np.ndarray) -> None:
         first = path.read_bytes()
         read = read_vectors(path).vectors
         assert list(read) == names
-        assert np.allclose([read[name] for name in names], rows, rtol=2**-16, atol=1e-37)
+        assert np.allclose([read[name] for name in names], rows, rtol=2**-11, atol=2**-24)
         recording.write_vectors(VectorRecording(path, header, read, needed))
         assert path.read_bytes() == first
 

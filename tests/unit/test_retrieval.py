@@ -9,7 +9,8 @@ import pytest
 from llama_index.core.schema import TextNode
 
 from course_utils.search.fusion import FusedRetriever
-from course_utils.search.retrieval import BM25Retriever, DenseRetriever, EmbeddingCache, embed_nodes
+from course_utils.search.retrieval import BM25Retriever, DenseRetriever
+from course_utils.search.vectors import EmbeddingCache, embed_nodes
 
 TEXTS = [
     "the lantern battery is low",
