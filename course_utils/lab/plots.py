@@ -147,6 +147,32 @@ def curves(
         return picture(figure, alt)
 
 
+def scatter(points: dict[str, tuple[float, Estimate]], xlabel: str, ylabel: str, alt: str) -> Image:
+    """Named points with their intervals over a logarithmic axis: quality against a cost.
+
+    Args:
+        points: name to its place on the x axis, above 0, and the estimate.
+        xlabel: what the cost is.
+        ylabel: what is estimated.
+        alt: what the figure shows, in words.
+    """
+    with plt.rc_context(FIGURE_STYLE):
+        figure, axes = plt.subplots(figsize=(6.4, 3.6))
+        axes.set_xscale("log")
+        for number, (name, (place, made)) in enumerate(points.items()):
+            error = [[made.value - made.low], [made.high - made.value]]
+            colour = COLOURS[number % len(COLOURS)]
+            mark = "os^Dv"[number % 5]
+            axes.errorbar(
+                place, made.value, yerr=error, fmt=mark, color=colour, capsize=3, label=name
+            )
+        axes.margins(x=0.1)
+        axes.set_xlabel(xlabel)
+        axes.set_ylabel(ylabel)
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+        return picture(figure, alt)
+
+
 def differences(estimates: dict[str, Estimate], xlabel: str, alt: str) -> Image:
     """Paired differences as points with their intervals, around a line at zero.
 
@@ -162,7 +188,7 @@ def differences(estimates: dict[str, Estimate], xlabel: str, alt: str) -> Image:
             error = [[made.value - made.low], [made.high - made.value]]
             name = f"{label} (n = {made.n})"
             axes.errorbar(made.value, name, xerr=error, fmt="o", color=FILLS[0][0], capsize=3)
-        axes.invert_yaxis()
+        axes.set_ylim(len(estimates) - 0.5, -0.5)  # from top to bottom, none on the frame
         axes.set_xlabel(xlabel)
         return picture(figure, alt)
 

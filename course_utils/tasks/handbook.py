@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,38 @@ def _read_pages(folder: Path) -> Iterator[Document]:
     for path in sorted(folder.rglob("*.md")):
         header, text = split_front_matter(path.read_text(encoding="utf8"), path)
         yield make_document(header["id"], text, header | {"path": str(path.relative_to(DATASETS))})
+
+
+def sample_of_kinds(questions: Sequence[Question], n: int) -> list[Question]:
+    """The same n questions each time, of every kind about as large a share as there is.
+
+    Args:
+        questions: at least n.
+        n: how many.
+    """
+    ordered = sorted(questions, key=lambda question: (question.kind, question.id))
+    return [ordered[place * len(ordered) // n] for place in range(n)]
+
+
+def load_follow_ups(split: str) -> list[tuple[Question, Chat]]:
+    """Everyday questions as the second question of a conversation.
+
+    Args:
+        split: "dev" or "test".
+
+    Returns:
+        Each question with the follow-up as its text ("and who approves it"), and the conversation,
+        which ends with it.
+    """
+    path = in_repository(DATASETS / "handbook" / "follow_ups.yaml")
+    questions = {question.id: question for question in load_questions(split, "everyday")}
+    pairs = []
+    for entry in yaml.safe_load(path.read_text(encoding="utf8")):
+        if entry["id"] in questions:
+            roles = {"before": "user", "said": "assistant", "text": "user"}
+            chat = [{"role": role, "content": entry[part]} for part, role in roles.items()]
+            pairs.append((replace(questions[entry["id"]], text=entry["text"]), chat))
+    return pairs
 
 
 def fact_chat(question: str, answer: str | None = None) -> Chat:

@@ -12,12 +12,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from course_utils.evaluate.correctness import answering_pages, is_correct
 from course_utils.files import DATASETS
 from course_utils.generate.citing import Answer
 from course_utils.search.documents import Question, Span
-from course_utils.tasks.handbook import load_handbook, load_questions
+from course_utils.tasks.handbook import (
+    load_follow_ups,
+    load_handbook,
+    load_questions,
+    sample_of_kinds,
+)
 
 
 @dataclass
@@ -287,3 +294,27 @@ def test_the_stress_test_and_the_everyday_questions_are_all_there_are() -> None:
     assert {q.kind.startswith("everyday") for q in everyday} == {True}
     assert {q.kind.startswith("everyday") for q in stress} == {False}
     assert (len(everyday), len(stress), len(load_questions())) == (200, 400, 600)
+
+
+@pytest.mark.parametrize(("split", "n"), [("dev", 30), ("test", 90)])
+def test_no_follow_up_says_its_answer(split: str, n: int) -> None:
+    everyday = {q.id: q for q in load_questions(split, "everyday") if q.answerable}
+    pairs = load_follow_ups(split)
+    assert [question.id for question, _ in pairs] == list(everyday) and len(pairs) == n
+    for question, chat in pairs:
+        assert [message["role"] for message in chat] == ["user", "assistant", "user"]
+        assert chat[-1]["content"] == question.text != everyday[question.id].text
+        assert question.gold == everyday[question.id].gold
+        said = " ".join(message["content"] for message in chat)
+        assert not is_correct(Answer(said), question), question.id
+
+
+@given(st.integers(1, 68))
+def test_a_sample_of_kinds_is_spread_over_them(n: int) -> None:
+    questions = [q for q in load_questions("dev", "stress") if q.answerable]
+    sample = sample_of_kinds(questions, n)
+    assert len({question.id for question in sample}) == n
+    for kind in {question.kind for question in questions}:
+        share = sum(question.kind == kind for question in questions) / len(questions)
+        assert abs(sum(question.kind == kind for question in sample) - n * share) <= 1
+    assert sample_of_kinds(questions[::-1], n) == sample

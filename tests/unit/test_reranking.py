@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from llama_index.core import Document
 from llama_index.core.schema import (
     BaseNode,
     NodeRelationship,
@@ -32,6 +34,7 @@ from transformers import (
 )
 
 from course_utils.files import cache_dir
+from course_utils.lab.late_chunking import late_chunk_vectors, page_token_vectors
 from course_utils.lab.query_likelihood import QueryLikelihood, reading_prompt
 from course_utils.lab.rerank_training import fit_mix, tune_late_interaction
 from course_utils.models.embedding import Embedder
@@ -42,7 +45,7 @@ from course_utils.search.documents import Question
 from course_utils.search.late_interaction import LateInteraction
 from course_utils.search.mixing import LearnedMix, default_reranker
 from course_utils.search.reranking import CrossEncoder, RerankedRetriever, Reranker
-from course_utils.search.retrieval import BM25Retriever
+from course_utils.search.retrieval import BM25Retriever, DenseRetriever
 
 WORDS = ["lantern", "battery", "crib", "invoice", "night", "bay", "order", "depot", "frost"]
 WORDS += ["alarm", "ferry", "the"]
@@ -488,3 +491,52 @@ def test_a_beir_folder_is_reranked_too(tiny: Embedder, tmp_path: Path) -> None:
         "BM25": [1], "dense": [1], "fused": [1], "reranked": [1]
     }  # fmt: skip
     assert isinstance(default_reranker(tiny), LearnedMix)
+
+
+# --- late chunking --------------------------------------------------------------------------------
+
+
+def words(page: str, spans: Sequence[tuple[int, int]]) -> tuple[Document, list[TextNode]]:
+    """A page, and chunks of it."""
+    document = Document(id_="p", text=page, metadata={"title": "the"})
+    source = {NodeRelationship.SOURCE: RelatedNodeInfo(node_id="p")}
+    chunks = [
+        TextNode(id_=f"{a}", text=page[a:b], start_char_idx=a, end_char_idx=b, relationships=source)
+        for a, b in spans
+    ]
+    return document, chunks
+
+
+def test_a_chunk_is_the_mean_of_its_tokens_on_the_page(tiny: Embedder) -> None:
+    page, chunks = words("lantern crib night", [(0, 12), (13, 18)])  # "title : the" comes first
+    ids = tiny.tokenizer("title: the\n\nlantern crib night", return_tensors="pt")
+    with torch.inference_mode():
+        hidden = tiny.transformer(**ids).last_hidden_state[0]  # [CLS], 6 tokens, [SEP]
+    for chunk, rows in zip(chunks, (hidden[4:6], hidden[6:7]), strict=True):
+        made = late_chunk_vectors([page], [chunk], tiny)[0]
+        mean = rows.mean(dim=0)
+        assert np.allclose(made, mean / mean.norm(), atol=1e-6)
+
+
+@given(st.lists(st.sampled_from(WORDS), min_size=1, max_size=30))
+@shared
+def test_each_token_of_a_long_page_is_read_away_from_an_edge(
+    tiny: Embedder, some: list[str]
+) -> None:
+    page, _ = words(" ".join(some), [])
+    vectors, spans = page_token_vectors(page, tiny)
+    assert len(vectors) == len(spans) == len(some) + 3
+    assert (np.linalg.norm(vectors, axis=1) > 0).all()
+    assert [page.text[a:b] for a, b in spans[3:]] == some
+    # The window of 6 tokens that starts at the beginning holds the first three of them.
+    ids = tiny.tokenizer(f"title: the\n\n{page.text}", truncation=True, max_length=8)["input_ids"]
+    with torch.inference_mode():
+        hidden = tiny.transformer(input_ids=torch.tensor([ids])).last_hidden_state[0]
+    assert np.allclose(vectors[:3], hidden[1:4], atol=1e-5)
+
+
+def test_late_chunks_can_be_searched(tiny: Embedder) -> None:
+    page, chunks = words("lantern crib night ferry bay order", [(0, 18), (19, 34)])
+    search = DenseRetriever(chunks, tiny, embed=partial(late_chunk_vectors, [page]))
+    assert {hit.node_id for hit in search.retrieve("ferry bay")} == {"0", "19"}
+    assert np.allclose(np.linalg.norm(search.vectors, axis=1), 1, atol=1e-6)
