@@ -332,3 +332,48 @@ def fast_wrong(ns):
         "must return a function": not_a_function,
         "A word asked twice": once_each,
     }
+
+
+# --- 03-follow-up ---------------------------------------------------------------------------------
+
+
+def follow_up_baseline(before, said, text):
+    return text
+
+
+def follow_up_solution(before, said, text):
+    return f"{before} {text}"
+
+
+def follow_up_score(query, ns):
+    """Mean nDCG@10 of BM25 over the follow-up questions of dev."""
+    from dataclasses import replace
+
+    from course_utils import evaluate_retrieval
+    from course_utils.tasks.handbook import load_follow_ups
+
+    assert callable(query), "`query(before, said, text)` must be a function."
+    asked = []
+    for question, chat in load_follow_ups("dev"):
+        found = query(*(message["content"] for message in chat))
+        assert isinstance(found, str), f"It must return a text, not `{repr(found)[:60]}`."
+        assert found.strip(), f"For {question.text!r} it returns nothing to search for."
+        asked.append(replace(question, text=found))
+    return evaluate_retrieval(ns.by_words, asked)["ndcg_cut_10"].mean()
+
+
+def follow_up_wrong(ns):
+    def pieces(before, said, text):
+        return [before, text]
+
+    def names_only(before, said, text):
+        return " ".join(word for word in before.split() if word.isupper())
+
+    def answer_and_text(before, said, text):
+        return f"{said} {text}"
+
+    return {
+        "must return a text": pieces,
+        "nothing to search for": names_only,
+        "the baseline": answer_and_text,
+    }
