@@ -6,13 +6,14 @@ contextual chunk is searched by its context too; the reader gets the chunk as it
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from llama_index.core.schema import BaseNode
 
-from course_utils.generate.chat_api import ask
+from course_utils.generate.decoding import generate
 from course_utils.generate.prompting import Chat
-from course_utils.models.endpoints import Endpoint
+from course_utils.models.generator import Endpoint, LanguageModel
 from course_utils.search.chunking import HEADING, lines_of
 from course_utils.search.documents import span_of
 
@@ -46,7 +47,7 @@ def heading_path(text: str, place: int) -> list[str]:
         elif HEADING.match(line) and not fenced:
             marks, _, words = line.partition(" ")
             path = {level: above for level, above in path.items() if level < len(marks)}
-            path[len(marks)] = words.strip(" #\n")
+            path[len(marks)] = re.sub(r"\s+#*\s*$", "", words)  # a closing mark is no word
     return list(path.values())
 
 
@@ -81,7 +82,9 @@ def situating_chat(page: BaseNode, chunk: BaseNode) -> Chat:
     return [{"role": "user", "content": content}]
 
 
-def situate(llm: Endpoint, chunks: Sequence[BaseNode], pages: Iterable[BaseNode]) -> list[str]:
+def situate(
+    llm: LanguageModel | Endpoint, chunks: Sequence[BaseNode], pages: Iterable[BaseNode]
+) -> list[str]:
     """A sentence for each chunk that says what it is about (contextual retrieval: Anthropic, 2024).
 
     Args:
@@ -94,7 +97,7 @@ def situate(llm: Endpoint, chunks: Sequence[BaseNode], pages: Iterable[BaseNode]
     """
     by_id = {page.node_id: page for page in pages}
     chats = [situating_chat(by_id[span_of(chunk).page], chunk) for chunk in chunks]
-    return [text.strip() for text in ask(llm, chats, SENTENCE)]
+    return [text.strip() for text in generate(llm, chats, SENTENCE)]
 
 
 def with_context(chunks: Sequence[BaseNode], contexts: Sequence[str]) -> list[BaseNode]:

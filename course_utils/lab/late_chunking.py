@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from llama_index.core.schema import BaseNode
 
+from course_utils.files import InputError
 from course_utils.models.cache import Batches
-from course_utils.models.embedding import Embedder
-from course_utils.search.documents import span_of
-from course_utils.search.units import by_page
+from course_utils.models.embedding import Embedder, LibraryEmbedder
+from course_utils.search.documents import nodes_by_page, span_of
 from course_utils.search.vectors import known_vectors
 
 
@@ -33,23 +33,32 @@ def late_chunk_vectors(
     Returns:
         (n, dimension) float32 array with rows of length 1; ``DenseRetriever(chunks, embedder,
         embed=partial(late_chunk_vectors, pages))`` searches them.
+
+    Raises:
+        InputError: the embedder pools in another way.
     """
+    if isinstance(embedder, LibraryEmbedder):
+        raise InputError(
+            f"{embedder.model_name} does more than average token vectors, so chunks cannot be cut "
+            "late; use a BERT with mean pooling, such as the course's embedder."
+        )
     by_id = {page.node_id: page for page in pages}
-    keys = [
-        f"{embedder.fingerprint} late\0{by_id[span_of(chunk).page].hash} {chunk.node_id}"
-        for chunk in chunks
-    ]
+    keys = []
+    for chunk in chunks:
+        span = span_of(chunk)
+        place = f"{by_id[span.page].hash} {span.start}-{span.end}"
+        keys.append(f"{embedder.fingerprint} late\0{place}")
 
     def compute(places: Sequence[int]) -> Batches:
         place_of = {chunks[place].node_id: i for i, place in enumerate(places)}
-        for page, own in by_page(chunks[place] for place in places).items():
+        for page, own in nodes_by_page(chunks[place] for place in places).items():
             vectors, spans = page_token_vectors(by_id[page], embedder)
             batch = {}
             for chunk in own:
                 span = span_of(chunk)
                 inside = (spans[:, 0] < span.end) & (spans[:, 1] > span.start)  # (tokens,)
-                mean = vectors[inside].mean(axis=0)  # (dimension,)
-                batch[place_of[chunk.node_id]] = mean / np.linalg.norm(mean)
+                total = vectors[inside].sum(axis=0)  # (dimension,), 0 without a token
+                batch[place_of[chunk.node_id]] = total / max(np.linalg.norm(total), 1e-9)
             yield batch
 
     return known_vectors(embedder, keys, compute)

@@ -1,4 +1,4 @@
-"""Search with other words than the question's: rewriting by a model or a glossary. Notebook 03.
+"""Search with other words than the question's: a model rewrites it. Notebook 03.
 
 A rewriting turns each question into one or more queries; ``RewrittenRetriever`` searches for all of
 them and fuses what they find.
@@ -7,17 +7,18 @@ them and fuses what they find.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from llama_index.core.schema import NodeWithScore
 from llama_index.core.vector_stores import MetadataFilters
 
-from course_utils.generate.chat_api import ask
+from course_utils.generate.decoding import generate
 from course_utils.generate.prompting import Chat
-from course_utils.models.endpoints import Endpoint
+from course_utils.models.generator import Endpoint, LanguageModel
 from course_utils.search.fusion import reciprocal_rank_fusion
-from course_utils.search.retrieval import NodeRetriever, require_positive
+from course_utils.search.retrieval import NodeRetriever
 
+K, DEPTH = 10, 100  # of the fusion: chosen on dev in notebook 03; candidates of each query
 LENGTH = 32  # tokens that a rewriting may take
 
 Rewriting = Callable[[Sequence[str]], list[list[str]]]  # n questions -> n lists of queries
@@ -42,7 +43,6 @@ ON_ITS_OWN = (
     'Write what they asked then as a complete question that names what "it" or "they" is. Write '
     "only the question."
 )
-SAID = {"user": "Then they asked", "assistant": "The answer was"}  # how a conversation is told
 
 
 class RewrittenRetriever(NodeRetriever):
@@ -63,10 +63,7 @@ class RewrittenRetriever(NodeRetriever):
         rewriting: Rewriting,
         top_k: int = 5,
         filters: MetadataFilters | None = None,
-        *,
-        k: int = 10,
         by_page: bool = False,
-        depth: int = 100,
     ) -> None:
         """Put a rewriting before a retriever.
 
@@ -74,48 +71,48 @@ class RewrittenRetriever(NodeRetriever):
             retriever: answers the queries.
             rewriting: the functions of this module, such as ``partial(imagine, llm)``, or yours.
             top_k: see ``search``, like ``filters``.
-            k: of the fusion; see ``reciprocal_rank_fusion``, like ``by_page``.
-            depth: candidates taken for each query (``top_k``, where that is more).
+            by_page: see ``reciprocal_rank_fusion``.
         """
         super().__init__(top_k, filters)
-        require_positive("depth", depth)
         self.retriever = retriever
         self.rewriting = rewriting
-        self.k = k
         self.by_page = by_page
-        self.depth = depth
 
     def _rank(
         self, questions: list[str], top_k: int, filters: MetadataFilters | None
     ) -> Iterable[list[NodeWithScore]]:
         queries = self.rewriting(questions)
         flat = [query for own in queries for query in own]
-        found = iter(self.retriever.search(flat, max(self.depth, top_k), filters))
+        found = iter(self.retriever.search(flat, max(DEPTH, top_k), filters))
         for own in queries:
             rankings = [next(found) for _ in own]
             if len(rankings) > 1:
                 weights = [len(own) - 1, *[1] * (len(own) - 1)]
-                fused = reciprocal_rank_fusion(rankings, weights, self.k, self.by_page)
+                fused = reciprocal_rank_fusion(rankings, weights, K, self.by_page)
                 rankings = [fused]
             yield rankings[0][:top_k] if rankings else []
 
 
-def reword(llm: Endpoint, questions: Sequence[str], most: int = 2) -> list[list[str]]:
+def reword(
+    llm: LanguageModel | Endpoint, questions: Sequence[str], most: int = 2
+) -> list[list[str]]:
     """Multi-query: the question and up to ``most`` other ways to ask it."""
     return _queries(llm, questions, [_about(q, OTHER_WORDS) for q in questions], most)
 
 
-def imagine(llm: Endpoint, questions: Sequence[str]) -> list[list[str]]:
+def imagine(llm: LanguageModel | Endpoint, questions: Sequence[str]) -> list[list[str]]:
     """HyDE (Gao et al., 2022): the question, and an invented passage that would answer it."""
     return _queries(llm, questions, [_about(q, PASSAGE) for q in questions], 1)
 
 
-def decompose(llm: Endpoint, questions: Sequence[str]) -> list[list[str]]:
+def decompose(llm: LanguageModel | Endpoint, questions: Sequence[str]) -> list[list[str]]:
     """The question, and up to two queries for the things one has to look up."""
     return _queries(llm, questions, [_about(q, PARTS) for q in questions], 2)
 
 
-def translate(llm: Endpoint, glossary: str, questions: Sequence[str]) -> list[list[str]]:
+def translate(
+    llm: LanguageModel | Endpoint, glossary: str, questions: Sequence[str]
+) -> list[list[str]]:
     """The question, and the same in the words of a glossary that the model reads.
 
     Args:
@@ -127,7 +124,7 @@ def translate(llm: Endpoint, glossary: str, questions: Sequence[str]) -> list[li
     return _queries(llm, questions, chats, 1)
 
 
-def stand_alone(llm: Endpoint, conversations: Sequence[Chat]) -> list[str]:
+def stand_alone(llm: LanguageModel | Endpoint, conversations: Sequence[Chat]) -> list[str]:
     """The last message of each conversation as a question that can be searched for.
 
     Args:
@@ -136,29 +133,14 @@ def stand_alone(llm: Endpoint, conversations: Sequence[Chat]) -> list[str]:
     """
     chats = []
     for messages in conversations:
-        told = [f"{SAID[message['role']]}: {message['content']}" for message in messages]
-        told[0] = f"Somebody asked: {messages[0]['content']}"
+        told: list[str] = []
+        for message in messages:
+            if message["role"] == "assistant":
+                told.append(f"The answer was: {message['content']}")
+            elif message["role"] == "user":
+                told.append(f"{'Then they' if told else 'Somebody'} asked: {message['content']}")
         chats.append(_about("\n".join(told), ON_ITS_OWN))
-    return [text.strip() for text in ask(llm, chats, LENGTH)]
-
-
-def gloss(terms: Mapping[str, str], questions: Sequence[str]) -> list[list[str]]:
-    """Each question with the house's word added after every plain word that has one.
-
-    Args:
-        terms: plain word → house word, such as ``{"data warehouse": "cellar"}``.
-        questions: n questions.
-
-    Example:
-        >>> gloss({"box": "crib"}, ["Where is the box?"])
-        [['Where is the box (crib)?']]
-    """
-    rewritten = []
-    for question in questions:
-        for plain, house in terms.items():
-            question = re.sub(rf"\b{re.escape(plain)}\b", rf"\g<0> ({house})", question, count=1)
-        rewritten.append([question])
-    return rewritten
+    return [text.strip() for text in generate(llm, chats, LENGTH)]
 
 
 def _about(question: str, order: str) -> Chat:
@@ -177,10 +159,10 @@ def lines_of_reply(text: str) -> list[str]:
 
 
 def _queries(
-    llm: Endpoint, questions: Sequence[str], chats: Sequence[Chat], most: int
+    llm: LanguageModel | Endpoint, questions: Sequence[str], chats: Sequence[Chat], most: int
 ) -> list[list[str]]:
     """Each question, and up to ``most`` other queries that the model writes, a line for each."""
-    replies = ask(llm, chats, LENGTH)
+    replies = generate(llm, chats, LENGTH)
     queries = []
     for question, reply in zip(questions, replies, strict=True):
         queries.append(list(dict.fromkeys([question, *lines_of_reply(reply)[:most]])))

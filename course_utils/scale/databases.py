@@ -21,10 +21,10 @@ from llama_index.core.vector_stores import MetadataFilters
 from llama_index.core.vector_stores.types import VectorStoreQuery, VectorStoreQueryMode
 from llama_index.core.vector_stores.utils import node_to_metadata_dict
 
-from course_utils.models.embedding import Embedder, encode_queries
+from course_utils.models.embedding import Embedder
 from course_utils.scale.clusters import ScaleError, embed_stream, import_extra
 from course_utils.search.retrieval import NodeRetriever, content_words, title_and_text
-from course_utils.search.vectors import embed_nodes
+from course_utils.search.vectors import EmbeddingCache, embed_nodes
 
 DENSE_FIELD, SPARSE_FIELD = (
     "text-dense",
@@ -156,7 +156,7 @@ class Database:
     def embed(self, questions: list[str]) -> np.ndarray:
         """Embed questions, one caller at a time."""
         with self._embedding:
-            return encode_queries(self.embedder, questions)
+            return EmbeddingCache(self.embedder, keep=False).encode_queries(questions)
 
     def ask(self, query: VectorStoreQuery) -> list[NodeWithScore]:
         """The nodes of LlamaIndex's own query, the best first; of equals the smaller id."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,14 @@ class Question:
 def page_of(node: BaseNode) -> str:
     """The id of a node's page; a node that comes from no other is a page itself."""
     return node.ref_doc_id or node.node_id
+
+
+def nodes_by_page(nodes: Iterable[BaseNode]) -> defaultdict[str, list[BaseNode]]:
+    """Nodes in lists, by the id of the page that they come from."""
+    pages: defaultdict[str, list[BaseNode]] = defaultdict(list)
+    for node in nodes:
+        pages[page_of(node)].append(node)
+    return pages
 
 
 def span_of(node: BaseNode) -> Span:

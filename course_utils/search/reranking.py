@@ -7,7 +7,6 @@ candidate together, which is slower, so it reads only what the retriever found.
 from __future__ import annotations
 
 import os
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -22,7 +21,7 @@ from course_utils.files import InputError
 from course_utils.models.fetching import locate
 from course_utils.models.registry import ModelError
 from course_utils.models.weights import explained_loading, read_json
-from course_utils.search.documents import page_of
+from course_utils.search.documents import nodes_by_page, page_of
 from course_utils.search.retrieval import NodeRetriever, require_positive
 
 
@@ -42,9 +41,7 @@ class Reranker(BaseNodePostprocessor):
         """
         require_positive("top_k", top_k)
         super().__init__(top_k=top_k)  # type: ignore[call-arg]
-        self._chunks = defaultdict(list)
-        for chunk in chunks:
-            self._chunks[page_of(chunk)].append(chunk)
+        self._chunks = nodes_by_page(chunks)
 
     @classmethod
     def class_name(cls) -> str:

@@ -1,4 +1,4 @@
-"""What surrounds a chunk: parents, pages' chunks, headings and written contexts."""
+"""What surrounds a chunk: parents, headings and written contexts."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore
 from course_utils.files import InputError
 from course_utils.lab import contextual
 from course_utils.search.chunking import SpanSplitter
+from course_utils.search.parents import ParentRetriever
 from course_utils.search.retrieval import BM25Retriever, NodeRetriever
-from course_utils.search.units import PageChunksRetriever, ParentRetriever
 
 PAGE = """# Ferries
 
@@ -56,7 +56,7 @@ class Listed(NodeRetriever):
         return [hits[:top_k] for _ in questions]
 
 
-# --- units ----------------------------------------------------------------------------------------
+# --- parents --------------------------------------------------------------------------------------
 
 
 @given(st.integers(1, 9), st.integers(10, 40), st.integers(1, 4), st.randoms(use_true_random=False))
@@ -83,14 +83,6 @@ def test_a_small_chunk_without_a_parent_stays_itself() -> None:
 def test_whole_pages_can_be_parents() -> None:
     page = Document(id_="p", text="night ferries")
     assert ParentRetriever(Listed(cut(page, 4)), [page]).retrieve("a")[0].node_id == "p"
-
-
-def test_pages_bring_all_their_chunks_with_their_score() -> None:
-    pages = [Document(id_=name, text="night ferries leave") for name in "pqr"]
-    chunks = [chunk for page in pages for chunk in cut(page, 6)]
-    found = PageChunksRetriever(Listed([pages[2], pages[0]]), chunks, top_k=2).retrieve("a")
-    assert [hit.node.ref_doc_id for hit in found] == ["r"] * 4 + ["p"] * 4
-    assert [hit.score for hit in found] == [0.0] * 4 + [-1.0] * 4
 
 
 def test_a_part_that_does_not_know_its_place_is_refused() -> None:
@@ -120,6 +112,11 @@ def test_headings_above_a_place(words: str, path: list[str]) -> None:
 def test_a_level_may_be_left_out_and_come_back() -> None:
     text = "### Deep\n\na\n\n# Top\n\nb\n\n### Deep again\n\nc\n"
     assert contextual.heading_path(text, text.index("\nc")) == ["Top", "Deep again"]
+
+
+def test_a_mark_that_is_part_of_a_name_stays() -> None:
+    text = "## Why C#\n\n### Closed ###\n\na\n"
+    assert contextual.heading_path(text, len(text) - 2) == ["Why C#", "Closed"]
 
 
 def page_and_chunks() -> tuple[Document, list[BaseNode]]:
@@ -154,7 +151,7 @@ def test_a_model_reads_the_page_before_the_chunk(monkeypatch: pytest.MonkeyPatch
         asked.extend(chat[-1]["content"] for chat in chats)
         return [f" About {i}.\n" for i in range(len(chats))]
 
-    monkeypatch.setattr(contextual, "ask", ask)
+    monkeypatch.setattr(contextual, "generate", ask)
     found = contextual.situate(None, chunks, [page])  # type: ignore[arg-type]
     assert found == [f"About {i}." for i in range(len(chunks))]
     shared = "Ferries\n\n" + PAGE

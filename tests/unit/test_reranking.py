@@ -33,11 +33,11 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from course_utils.files import cache_dir
+from course_utils.files import InputError, cache_dir
 from course_utils.lab.late_chunking import late_chunk_vectors, page_token_vectors
 from course_utils.lab.query_likelihood import QueryLikelihood, reading_prompt
 from course_utils.lab.rerank_training import fit_mix, tune_late_interaction
-from course_utils.models.embedding import Embedder
+from course_utils.models.embedding import Embedder, LibraryEmbedder
 from course_utils.models.generator import LanguageModel
 from course_utils.models.registry import ModelError
 from course_utils.project.beir import evaluate_beir
@@ -540,3 +540,16 @@ def test_late_chunks_can_be_searched(tiny: Embedder) -> None:
     search = DenseRetriever(chunks, tiny, embed=partial(late_chunk_vectors, [page]))
     assert {hit.node_id for hit in search.retrieve("ferry bay")} == {"0", "19"}
     assert np.allclose(np.linalg.norm(search.vectors, axis=1), 1, atol=1e-6)
+
+
+def test_a_number_in_an_id_does_not_stand_for_a_place(tiny: Embedder) -> None:
+    page, (first, second) = words("lantern crib night ferry", [(0, 12), (13, 24)])
+    second.id_ = first.id_  # as splitters that number their chunks do, for another size
+    rows = [late_chunk_vectors([page], [chunk], tiny)[0] for chunk in (first, second)]
+    assert not np.allclose(*rows)
+
+
+def test_another_pooling_is_refused() -> None:
+    other = LibraryEmbedder.model_construct(model_name="cls")
+    with pytest.raises(InputError, match="mean"):
+        late_chunk_vectors([], [], other)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 from llama_index.core import Document
+from llama_index.core.schema import NodeWithScore
 
 from course_utils.lab import rewriting
-from course_utils.search.retrieval import BM25Retriever
+from course_utils.search.retrieval import BM25Retriever, NodeRetriever
 
 PAGES = [
     Document(id_="crib", text="A crib is charged at night."),
@@ -26,7 +28,7 @@ def say(monkeypatch: pytest.MonkeyPatch, *replies: str) -> list[str]:
         asked.extend(chat[-1]["content"] for chat in chats)
         return list(replies)
 
-    monkeypatch.setattr(rewriting, "ask", ask)
+    monkeypatch.setattr(rewriting, "generate", ask)
     return asked
 
 
@@ -53,6 +55,23 @@ def test_a_rewriting_without_a_query_finds_nothing() -> None:
     assert search.retrieve("crib") == []
 
 
+class Named(NodeRetriever):
+    """Finds the page that a query names."""
+
+    def _rank(self, questions: Any, top_k: int, filters: Any) -> Any:
+        pages = {page.node_id: page for page in PAGES}
+        return [[NodeWithScore(node=pages[name], score=1.0)] for name in questions]
+
+
+def test_the_question_counts_as_much_as_all_its_rewritings() -> None:
+    def two_others(questions: Any) -> list[list[str]]:
+        return [["tide", "crib", "ferry"]]
+
+    found = rewriting.RewrittenRetriever(Named(), two_others).search(["?"], 3)[0]
+    scores = {hit.node_id: hit.get_score() for hit in found}
+    assert np.isclose(scores["tide"], scores["crib"] + scores["ferry"])
+
+
 def test_other_words_keep_the_question_first_and_drop_bullets(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -72,19 +91,14 @@ def test_a_model_that_says_nothing_leaves_the_question(
 
 def test_a_follow_up_is_asked_with_its_conversation(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = say(monkeypatch, "What does the ferry copy?")
+    system = {"role": "system", "content": "Be short."}  # is none of what was said
     chat = [
         {"role": "user", "content": "What is the ferry?"},
         {"role": "assistant", "content": "A job."},
         {"role": "user", "content": "And what does it copy?"},
     ]
-    assert rewriting.stand_alone(None, [chat]) == ["What does the ferry copy?"]  # type: ignore
+    assert rewriting.stand_alone(None, [[system, *chat]]) == ["What does the ferry copy?"]  # type: ignore
     assert "Somebody asked: What is the ferry?\nThe answer was: A job.\nThen they" in asked[0]
-
-
-def test_house_words_are_added_to_whole_words_once() -> None:
-    terms = {"box": "crib", "copy job": "ferry"}
-    written = rewriting.gloss(terms, ["Is the Box or box in the boxes of the copy job?"])
-    assert written == [["Is the Box or box (crib) in the boxes of the copy job (ferry)?"]]
 
 
 def test_a_rewriting_is_a_function_of_questions_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,19 +1,18 @@
-"""Search one unit of text and return another: small to big, and pages to chunks. Notebook 02."""
+"""Small to big: search small chunks, return the larger ones around them. Notebook 02."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from llama_index.core.schema import BaseNode, NodeWithScore
 from llama_index.core.vector_stores import MetadataFilters
 
-from course_utils.search.documents import page_of, span_of
+from course_utils.search.documents import nodes_by_page, span_of
 from course_utils.search.retrieval import NodeRetriever
 
 
 class ParentRetriever(NodeRetriever):
-    """Small to big: searches small chunks and returns the larger ones that they are part of.
+    """Searches small chunks and returns the larger ones that they are part of.
 
     In notebook 02 this gained only where the larger chunks are too long for the embedder.
     """
@@ -35,7 +34,7 @@ class ParentRetriever(NodeRetriever):
         """
         super().__init__(top_k, filters)
         self.retriever = retriever
-        self._parents = by_page(parents)
+        self._parents = nodes_by_page(parents)
 
     def _rank(
         self, questions: list[str], top_k: int, filters: MetadataFilters | None
@@ -57,47 +56,3 @@ class ParentRetriever(NodeRetriever):
             if whole.start <= middle < whole.end:
                 return parent
         return node
-
-
-class PageChunksRetriever(NodeRetriever):
-    """Finds pages and returns all their chunks, each with its page's score.
-
-    Pages are easier to find than chunks; a reranker then chooses among the chunks (notebook 04).
-    ``top_k`` counts pages here.
-    """
-
-    def __init__(
-        self,
-        retriever: NodeRetriever,
-        chunks: Sequence[BaseNode],
-        top_k: int = 50,
-        filters: MetadataFilters | None = None,
-    ) -> None:
-        """Put chunks behind a retriever of pages.
-
-        Args:
-            retriever: finds pages, or chunks that stand for them (``by_page`` of a fusion).
-            chunks: of all pages.
-            top_k: see ``search``, like ``filters``.
-        """
-        super().__init__(top_k, filters)
-        self.retriever = retriever
-        self._chunks = by_page(chunks)
-
-    def _rank(
-        self, questions: list[str], top_k: int, filters: MetadataFilters | None
-    ) -> Iterable[list[NodeWithScore]]:
-        for hits in self.retriever.search(questions, top_k, filters):
-            yield [
-                NodeWithScore(node=chunk, score=hit.score)
-                for hit in hits
-                for chunk in self._chunks[page_of(hit.node)]
-            ]
-
-
-def by_page(nodes: Iterable[BaseNode]) -> defaultdict[str, list[BaseNode]]:
-    """Nodes by the page they come from."""
-    pages: defaultdict[str, list[BaseNode]] = defaultdict(list)
-    for node in nodes:
-        pages[page_of(node)].append(node)
-    return pages
