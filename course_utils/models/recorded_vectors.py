@@ -74,7 +74,7 @@ def recorded_by(embedder: Any) -> VectorRecording | None:
     """
     session, name = recordings.current(), getattr(embedder, "model_name", "")
     changed: str = getattr(embedder, "variant", "")
-    if not session.on or name not in REGISTRY or changed:
+    if not session.on or session.embeds or name not in REGISTRY or changed:
         return None
     if name not in session.vectors:
         session.vectors[name] = _open(session, name)

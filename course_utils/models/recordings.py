@@ -7,7 +7,8 @@ answered, when, and on what machine, and holds a hash of the lines behind it: on
 with all settings and the answer. A notebook that reads them shows the same as one that asks, in a
 fraction of the time. What is not recorded is asked.
 
-``course record NN`` asks everything again, and COURSE_LIVE=1 runs a notebook without recordings.
+``course record NN`` asks everything again, and COURSE_LIVE=1 runs a notebook without recordings
+(COURSE_LIVE=vectors: with the recorded answers only).
 """
 
 from __future__ import annotations
@@ -128,8 +129,9 @@ class Recordings:
     def __init__(self, notebook: str = "", folder: Path = RECORDINGS) -> None:
         self.notebook, self.folder = notebook, folder
         self.making = bool(notebook) and os.environ.get("COURSE_RECORD") == "1"
-        live = os.environ.get("COURSE_LIVE") == "1"
-        self.on = bool(notebook) and (self.making or not live)
+        live = os.environ.get("COURSE_LIVE", "")
+        self.on = bool(notebook) and (self.making or live != "1")
+        self.embeds = live == "vectors" and not self.making  # vectors are computed again
         self.opened: dict[str, Recording] = {}
         self.vectors: dict[str, Any] = {}  # embedder -> VectorRecording, or None without a file
 

@@ -30,7 +30,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 MOST_BYTES = 1.8e9
 EXEMPT = "10_beyond_one_machine"  # beside its kernel Ray's processes take 3.3 GB; not for Binder
-COMPUTED_AGAIN = "03"  # short, and all its vectors are recorded
+EMBEDDED_AGAIN = "03"  # short, and all its vectors are recorded
 # The longest are begun first. A worker holds two, so a short one waits behind each of them.
 ORDER = ("06", "00", "07", "09", "04", "05", "02", "01", "03", "08")
 
@@ -105,13 +105,16 @@ def test_outputs_are_as_stored_claims_hold_and_memory_suffices(
     _exercises_agree(lines)
 
 
-def test_what_is_recorded_is_what_would_be_computed(
+def test_recorded_vectors_are_what_would_be_computed(
     tmp_path: Path, cold: Path, way: limits.Way
 ) -> None:
-    """One notebook without its recordings, from a cache folder of its own."""
+    """One notebook without recorded vectors, from a cache folder of its own.
+
+    Of its answers, as of all notebooks', a sample is asked again (``tests/slow``).
+    """
     (tmp_path / "models").symlink_to(cold / "models", target_is_directory=True)
-    env = {"COURSE_CACHE": str(tmp_path), "COURSE_LIVE": "1"}
-    (path,) = (path for path in NOTEBOOKS if path.stem.startswith(COMPUTED_AGAIN))
+    env = {"COURSE_CACHE": str(tmp_path), "COURSE_LIVE": "vectors"}
+    (path,) = (path for path in NOTEBOOKS if path.stem.startswith(EMBEDDED_AGAIN))
     log = tmp_path / "log"
     with log.open("wb") as out:
         status, _ = limits.run(

@@ -175,9 +175,12 @@ def test_another_embedder_is_not_replayed(
     assert letters.asked == ["a"]
 
 
-def test_a_live_run_uses_no_recording(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("live", ["1", "vectors"])
+def test_a_live_run_uses_no_recording(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, live: str
+) -> None:
     record(folder, monkeypatch, ["a"])
-    letters = begin(folder, monkeypatch, COURSE_LIVE="1")
+    letters = begin(folder, monkeypatch, COURSE_LIVE=live)
     cache(letters).encode(["a"])
     assert letters.asked == ["a"]
 

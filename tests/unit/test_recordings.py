@@ -152,6 +152,14 @@ def test_a_live_run_uses_no_recording(
         cached_by_model(mindful, ["shout"], ["a"], refuse)
 
 
+def test_vectors_alone_can_be_live(
+    mindful: LanguageModel, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(mindful, folder, monkeypatch, "a")
+    begin(folder, monkeypatch, COURSE_LIVE="vectors")
+    assert cached_by_model(mindful, ["shout"], ["a"], refuse) == [["A", 0.1]]
+
+
 @pytest.mark.parametrize("damage", ["", "[]\n", "{}\n", "+{}\n", '+{"ask": ["sh', "+{\n"])
 def test_a_damaged_recording_says_what_to_do(
     mindful: LanguageModel, folder: Path, monkeypatch: pytest.MonkeyPatch, damage: str
